@@ -25,6 +25,7 @@ from tests.support.rest_schemas import ANSWERS, INSTANCE, MODULE, PROVIDER, Fail
 from tests.support.trading_history import FILL, write_history
 from tests.support.trading_rows import START, deposit, order, position
 
+LINKED = ("usage", "links")
 GONE = """  - id: gone
     strategy: strategies.py:Unloaded
     scope: {spare: [BTC-USDT]}
@@ -218,6 +219,12 @@ def test_each_revision_of_a_module(full: Running) -> None:
     listed = ("GET", "/strategies/modules")
     for query in ({"runningOnly": "true"}, {"hash": hashes[0]}, {"strategy": "x"}, {"limit": "1"}):
         check(*listed, client.get("/strategies/modules", params=query))
+    for hash in (*hashes, hashes[1].upper().replace("SHA", "sha")):
+        [only] = check(*listed, client.get("/strategies/modules", params={"hash": hash}))["modules"]
+        assert [each["hash"] for each in only["revisions"]] == [hash.lower()]
+        assert {each["hash"] for each in only["running"]} <= {hash.lower()}
+        assert only["hash"] == module["hash"]
+    assert check(*listed, client.get("/strategies/modules", params={"hash": "x"}))["modules"] == []
     used = check("GET", f"{MODULE}/usage", client.get("/strategies/modules/grid:1.0.0/usage"))
     assert [each["id"] for each in used["instances"]] == ["pinned"]
 
@@ -231,16 +238,29 @@ def test_each_provider(full: Running) -> None:
     assert states == {"pending", "running", "stopped", "failed"}
 
 
-def test_each_instance(full: Running) -> None:
+def test_each_instance(full: Running, config: Path) -> None:
     seen = set[str]()
+    listed = full.client.get("/strategy/instances")
+    assert str(config.parent) not in listed.text
+    summaries = {each["id"]: each for each in listed.json()["instances"]}
     for id in each_path(full, "/strategy/instances", "instances", "id"):
         shown = check("GET", INSTANCE, full.client.get(f"/strategy/instances/{id}"))
         seen.add("absent" if shown.get("absent") else shown["status"])
+        assert [shown.get(key) for key in LINKED] == [summaries[id].get(key) for key in LINKED]
+        assert shown["links"]["self"] == f"/strategy/instances/{id}"
+        assert ("usage" in shown) == ("usage" in shown["links"]) == (id in ("pinned", "latest"))
+        for path in shown["links"].values():
+            ok(full.client.get(path))
         for history in ("orders", "executions"):
             path = f"/strategy/instances/{id}/{history}"
             rows = check("GET", f"{INSTANCE}/{history}", full.client.get(path))[history]
             assert bool(rows) == (id == "watcher" or (id, history) == ("gone", "orders"))
     assert seen >= {"pending", "running", "stopped", "failed", "absent"}
+    used = ok(full.client.get(summaries["pinned"]["links"]["usage"]))["usage"]
+    assert summaries["pinned"]["usage"] == {
+        key: used[key] for key in ("strategy", "hash", "count", "running")
+    }
+    assert (used["count"], used["running"]) == (2, True)
     orders = check("GET", f"{INSTANCE}/orders", full.client.get("/strategy/instances/watcher/orders"))
     assert {each["state"] for each in orders["orders"]} == set(OrderState)
 

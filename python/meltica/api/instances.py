@@ -2,13 +2,34 @@
 
 from typing import Any, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, field
 
 from meltica.api.envelope import JsonObject, Schema
 from meltica.api.positions import Position
 from meltica.model.enums import Mode
 from meltica.runtime.lifecycle import Desired, InstanceState
 from meltica.validation.section import Name, Section
+
+
+class InstanceUsage(Schema, frozen=True, kw_only=True):
+    """The use of the revision that an instance is pinned to."""
+
+    strategy: str
+    """The name of its module."""
+    hash: str
+    count: int
+    """How many instances are pinned to the revision, this one included."""
+    running: bool
+    """Whether any of them runs."""
+
+
+class InstanceLinks(Schema, frozen=True, kw_only=True):
+    """Paths of an instance."""
+
+    own: str = field(name="self")
+    """The path of its detail."""
+    usage: str | UnsetType = UNSET
+    """The path of the use of its revision; absent for a strategy that is not an uploaded module."""
 
 
 class InstanceBase(Schema, frozen=True, kw_only=True):
@@ -38,6 +59,9 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     """Symbols of the scope from which no event comes, as `provider symbol`, each with the reason."""
     source: str
     """The strategy as configured: the name of a shipped one, a file and its class, or a selector."""
+    usage: InstanceUsage | UnsetType = UNSET
+    """Absent for a strategy that is not an uploaded module."""
+    links: InstanceLinks
     absent: bool | UnsetType = UNSET
     """True for an instance that is stored but not configured: it left the config file while it has orders or
     positions, or its declaration is no longer valid. It cannot be started. Absent otherwise.

@@ -1,6 +1,9 @@
 """The JSON of instances."""
 
+from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from litestar.di import NamedDependency
 from msgspec import UNSET, UnsetType
@@ -9,7 +12,9 @@ from meltica.api.envelope import JsonObject, optional, without_nulls
 from meltica.api.instances import (
     InstanceCounters,
     InstanceDetail,
+    InstanceLinks,
     InstanceSummary,
+    InstanceUsage,
     Latency,
     LeftOut,
     ScopeEntry,
@@ -20,6 +25,7 @@ from meltica.control.instance_trading import mode_of_absent, trading_of
 from meltica.control.services import ControlServices
 from meltica.lambdas.manager import ManagedInstance
 from meltica.lambdas.modules.names import stored as stored_selector
+from meltica.lambdas.spec import source_of
 from meltica.lambdas.strategy import description
 from meltica.model.enums import Mode
 from meltica.providers.scopes import scope_faults
@@ -122,8 +128,9 @@ class InstanceView:
             "host": row.host,
             "dry_run": row.dry_run and mode_of_absent(self._services, row.uid) is Mode.PAPER,
             "on_stop": row.on_stop,
-            "source": row.selector,
+            "source": source_of(row.selector),
             "absent": True,
+            **self._references(row),
         }
 
     def config(self, instance: ManagedInstance) -> JsonObject:
@@ -174,7 +181,33 @@ class InstanceView:
             "on_stop": spec.on_stop,
             "scope_faults": scope_faults(spec.scope, self._services.providers) or UNSET,
             "source": spec.source,
+            **self._references(stored),
         }
+
+    def _references(self, row: "InstanceRow") -> dict[str, Any]:
+        """Returns where clients find an instance, and the use of its revision."""
+        own, selector = f"/strategy/instances/{quote(row.id, safe='')}", _selector(row)
+        if selector is UNSET or row.revision is None:
+            return {"links": InstanceLinks(own=own)}
+        ids = self._users[row.revision]
+        found = self._services.instances
+        usage = InstanceUsage(
+            strategy=row.strategy,
+            hash=row.revision,
+            count=len(ids),
+            running=any(id in found and found.get(id).running for id in ids),
+        )
+        path = f"/strategies/modules/{quote(selector, safe='')}/usage"
+        return {"usage": usage, "links": InstanceLinks(own=own, usage=path)}
+
+    @cached_property
+    def _users(self) -> dict[str, list[str]]:
+        """The ids of the instances that are pinned to each revision."""
+        found, manager = defaultdict[str, list[str]](list), self._services.instances
+        for row in (*(manager.stored(each.id) for each in manager.all()), *manager.absent()):
+            if row.revision is not None:
+                found[row.revision].append(row.id)
+        return found
 
 
 def instance_view(

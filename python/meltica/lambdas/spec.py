@@ -14,6 +14,12 @@ from meltica.validation.models import masked
 from meltica.validation.units import format_duration
 
 
+def source_of(strategy: str) -> str:
+    """Returns a strategy as clients see it: without the folder of a file."""
+    path = PurePath(strategy)
+    return path.name if path.is_absolute() else strategy
+
+
 @dataclass(frozen=True, kw_only=True)
 class LambdaSpec:
     """A lambda of the manifest: the arguments of `meltica.lambdas.instances.add_instance`."""
@@ -45,9 +51,8 @@ class LambdaSpec:
 
     @property
     def source(self) -> str:
-        """The strategy as clients see it: without the folder of a file."""
-        path = PurePath(self.strategy)
-        return path.name if path.is_absolute() else self.strategy
+        """The strategy as clients see it."""
+        return source_of(self.strategy)
 
     def without_folder(self, text: str) -> str:
         """Returns a text for clients without the folder of the strategy's file."""
