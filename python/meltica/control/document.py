@@ -53,7 +53,7 @@ QUERIES: Final = {
 """Query parameters that handlers read from the request: name -> schema and description."""
 PARAMETERS: Final = {
     "aggregateID": "Only events of this order, provider, instance or scope.",
-    "aggregateType": "Only events of this kind.",
+    "aggregateType": "Only events of this kind: `order`, `fill`, `balance`, `risk` or `lifecycle`.",
     "allowOrphan": "Whether the last tag of a revision may be deleted.",
     "consumer": "Only events that this consumer did not receive yet, with the state of this delivery.",
     "currency": "Only entries in this currency.",

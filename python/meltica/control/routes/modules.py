@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from meltica.api.envelope import optional
 from meltica.api.modules import (
@@ -85,7 +85,8 @@ class ModulesController(Controller):
             found = [module for module in found if module.name == strategy.strip().lower()]
         if hash is not None:
             wanted = canonical_hash(hash)
-            found = [module for module in found if any(one.hash == wanted for one in module.revisions)]
+            found = [_only(module, wanted) for module in found]
+            found = [module for module in found if module.revisions]
         if running_only:
             found = [module for module in found if module.running]
         start = min(offset or 0, len(found))
@@ -383,3 +384,12 @@ def _parse(selector: str) -> Selector:
         return parse(selector)
     except ValueError as error:
         raise HttpError(400, "invalid_parameter", str(error)) from None
+
+
+def _only(module: StrategyModule, hash: str | None) -> StrategyModule:
+    """Returns a module with one of its revisions, or with none."""
+    return structs.replace(
+        module,
+        revisions=[each for each in module.revisions if each.hash == hash],
+        running=[each for each in module.running if each.hash == hash],
+    )

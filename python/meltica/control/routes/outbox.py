@@ -28,13 +28,12 @@ from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND
 from meltica.control.services import ControlServices
 from meltica.control.streams.events import payload_json
-from meltica.persistence.stores.outbox import Aggregate
 from meltica.persistence.stores.outbox_admin import Consumer, StoredEvent
 from meltica.persistence.stores.trading.queries import IdKey, Page
 
 MAX_ID = 2**63 - 1
 AggregateId = Annotated[str | None, QueryParameter(name="aggregateID")]
-AggregateType = Annotated[Aggregate | None, QueryParameter(name="aggregateType")]
+AggregateType = Annotated[str | None, QueryParameter(name="aggregateType")]
 
 
 class OutboxController(Controller):
@@ -76,7 +75,7 @@ class OutboxController(Controller):
         )
 
     @delete(
-        "/{id:int}",
+        "/{id:str}",  # not `int`, with which another id would be an unknown path
         status_code=200,
         summary="Delete an event",
         operation_id="deleteOutboxEvent",

@@ -12,7 +12,7 @@ from psycopg.sql import SQL
 from meltica.errors import Conflict, NotFound, suggestion
 from meltica.persistence.database import Database
 from meltica.persistence.stores.audit import AuditEntry, append
-from meltica.persistence.stores.outbox import MARK_PRUNED, Aggregate
+from meltica.persistence.stores.outbox import MARK_PRUNED
 
 _EVENTS = """
     select id, aggregate_type, aggregate_id, event_type, payload, headers, created_at, delivered_at
@@ -102,7 +102,7 @@ class OutboxAdmin:
         delivered: bool = False,
         dead: bool | None = None,
         consumer: str | None = None,
-        aggregate_type: Aggregate | None = None,
+        aggregate_type: str | None = None,
         aggregate_id: str | None = None,
         after: int = 0,
         limit: int,

@@ -38,7 +38,7 @@ READS: tuple[Case, ...] = (
 
 OUTBOX: tuple[Case, ...] = (
     case("GET /outbox", 200),
-    case("GET /outbox?aggregateType=x", 400, "invalid_parameter"),
+    case("GET /outbox?aggregateType=x", 200),
     case("GET /outbox/consumers", 200),
     case("GET /outbox/consumers/hook", 200),
     case("GET /outbox/consumers/unknown", 404, "not_found"),
@@ -56,6 +56,8 @@ OUTBOX: tuple[Case, ...] = (
     case(f"DELETE /outbox/{EVENT}", 200),
     case(f"DELETE /outbox/{EVENT}", 404, "not_found"),
     case("DELETE /outbox/0", 400, "invalid_parameter"),
+    case("DELETE /outbox/x", 400, "invalid_parameter"),
+    case(f"DELETE /outbox/{2**70}", 400, "invalid_parameter"),
 )
 
 SETTINGS: tuple[Case, ...] = (
