@@ -1,7 +1,6 @@
 """`meltica risk` with a gateway that trades, one that hangs, and without one."""
 
 import json
-import shlex
 import signal
 import subprocess
 from collections.abc import Generator
@@ -90,20 +89,6 @@ def test_a_halt_cancels_orders_and_a_resume_lets_them_leave_again(project: Proje
             ("halt", "alice", "too hot"),
             ("resume", "bob", "none given"),
         ]
-
-
-def test_the_commands_of_the_page_work(project: Project) -> None:
-    with project.serving() as gateway:
-        assert wait_until(lambda: bool(orders(gateway, "ACK")), PATIENCE), gateway.tail()
-        codes = dict[str, int]()
-        for line in example("sh", "meltica risk halt").splitlines():
-            words = shlex.split(line)
-            assert words[:2] == ["meltica", "risk"]
-            codes[words[2]] = risk(project, *words[2:], gateway=gateway).returncode
-        assert codes == {"halt": 0, "status": 3, "resume": 0}
-        for line in example("sh", "meltica api GET /risk").splitlines():
-            status, shown = gateway.get("/" + line.split("/", 1)[1])
-            assert status == 200, shown
 
 
 def test_an_offline_halt_stops_a_gateway_that_hangs(project: Project) -> None:

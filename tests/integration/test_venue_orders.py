@@ -1,5 +1,6 @@
 """A venue as a process: orders from their sending to their end, over REST and on the account's stream."""
 
+import json
 from collections.abc import Generator
 from decimal import Decimal
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import pages
+from tests.support.paths import ROOT
 from tests.support.venues import CONFIG, Frame, Signer, Stream, Venue, amounts, now_ms, serving, signature
 
 ACCOUNTS = """
@@ -48,6 +51,19 @@ def told(stream: Stream, id: str, state: str) -> Frame:
     )
     del frame["type"]
     return frame
+
+
+def test_the_page_shows_an_order_a_fill_and_a_frame_as_they_are(venue: Venue) -> None:
+    blocks = (block for block in pages.blocks(ROOT / "docs/venue.md") if block.language == "json")
+    body, order, fill, frame = (json.loads(block.code) for block in blocks)
+    crossing = {**body, "price": str(best(venue, "asks") * 2)}
+    answer = venue.ask("POST", "/v1/orders", crossing)
+    assert answer.status_code == 201, answer.text
+    assert [*answer.json()] == [*order]
+    assert [*venue.done("GET", "/v1/fills")["fills"][-1]] == [*fill]
+    with venue.stream() as stream:
+        stream.subscribe("depth:BTC-USDT")
+        assert [*stream.next(lambda sent: sent["type"] == "depth")] == [*frame]
 
 
 def test_an_order_rests_is_amended_and_cancelled(venue: Venue) -> None:

@@ -104,6 +104,14 @@ def test_a_venue_on_a_terminal() -> None:
     terminal.close()
 
 
+def test_a_venue_stops_orderly_as_soon_as_its_banner_says_how() -> None:
+    terminal = Terminal([*PROGRAM, "venue", "serve", "--port", "0"])
+    terminal.read_until("stop     Ctrl-C")
+    assert terminal.end(signal.SIGINT) == 0
+    assert "Traceback" not in terminal.raw
+    terminal.close()
+
+
 def test_an_address_in_use_is_refused(venue: Venue) -> None:
     port = venue.address.rpartition(":")[2]
     command = [*PROGRAM, "venue", "serve", "--port", port]

@@ -6,8 +6,6 @@ import doctest
 import json
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,23 +16,24 @@ import click
 import yaml
 
 from meltica.cli import cli
-from meltica.settings import load
+from meltica.settings import check_lambdas, load
 from meltica.venue.config import load as load_venue
 from tests.support.paths import ROOT
 
 _BLOCK = re.compile(
     r"(?P<before>[^\n]*)\n+```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
 )
-_SKIPPED = re.compile(r"<!-- not run: \S.* -->")
-_VARIABLE = re.compile(r"[a-z]+=\S+$")
 _FILE = re.compile(r"[Ss]ave this as `([\w./]+)`")
+_COMMENT = re.compile(r"\s+# (?P<text>.*)$")
 
-# Commands of `meltica` that end by themselves and need no database; other commands are only parsed.
-HARMLESS = {"config", "init", "replay", "sample", "version"}
-# Commands of these groups that need a gateway are only parsed, too.
-ONLINE = {("config", "get"), ("config", "set"), ("config", "reset")}
-# Programs that set up a machine or need a server.
-OTHERS = {".", "cargo", "pip", "pip3", "python3", "maturin", "sed"}
+VARIABLE = re.compile(r"([a-z]+)=(\S+)")
+"""The command that sets a variable of the shell."""
+OTHERS = {".", "cargo", "pip", "pytest", "python", "python3", "maturin", "sed"}
+"""Programs of pages whose arguments are not checked before they run."""
+VENUE = {"market", "accounts"}
+"""Keys of the config of a venue."""
+FOREIGN = {"http", "scrape_configs", "startupProbe"}
+"""Keys of files for other programs: Traefik, Prometheus and Kubernetes."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,31 @@ class Block:
     before: str
 
     @property
-    def skipped(self) -> bool:
-        """Whether a comment explains why the block is not run."""
-        return bool(_SKIPPED.fullmatch(self.before))
+    def file(self) -> str | None:
+        """The file in which the page saves the block."""
+        named = _FILE.search(self.before)
+        return named[1] if named else None
+
+    def save(self, folder: Path, name: str) -> Path:
+        """Writes the block to a file of a folder."""
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.code, encoding="utf-8")
+        return path
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a page, with what the page shows of its result."""
+
+    command: str
+    output: str | None = None
+    code: int | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """The command in words, as a shell splits them."""
+        return shlex.split(self.command)
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -58,8 +79,29 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(match["language"], match["code"], match["before"])
 
 
+def steps(block: Block) -> Iterator[Step]:
+    """Yields the commands of a block; none if it has another language.
+
+    `sh` shows no output, and every command succeeds unless its comment has another exit code. `console` shows
+    the output of each command, which begins with `$ `.
+    """
+    code = block.code.replace("\\\n", "")
+    if block.language == "sh":
+        for line in filter(None, code.splitlines()):
+            comment = _COMMENT.search(line)
+            ends = re.match(r"exit code (\d+)", comment["text"]) if comment else None
+            for command in _COMMENT.sub("", line).split(" && "):
+                yield Step(command, code=int(ends[1]) if ends else 0)
+    elif block.language == "console":
+        before, *parts = re.split(r"^\$ ", code, flags=re.MULTILINE)
+        assert not before, f"expected `$ COMMAND` before what it prints, saw {before}"
+        for part in parts:
+            command, _, output = part.partition("\n")
+            yield Step(command, output)
+
+
 class Reader:
-    """Runs the blocks of one page from top to bottom in a separate folder."""
+    """Runs the Python of one page, and validates its other blocks, from top to bottom in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -76,7 +118,7 @@ class Reader:
     def _python(self, block: Block) -> None:
         """Runs the code with the names of earlier blocks; saves it if the page names a file."""
         self._files += 1
-        path = self._save(block, f"block_{self._files}.py")
+        path = block.save(self._folder, block.file or f"block_{self._files}.py")
         exec(compile(block.code, str(path), "exec"), self._names)
 
     def _pycon(self, block: Block) -> None:
@@ -87,39 +129,21 @@ class Reader:
         assert runner.run(examples, clear_globs=False).failed == 0
         self._names.update(examples.globs)
 
-    def _sh(self, block: Block) -> None:
-        """Runs commands of Meltica that are harmless, and parses the others."""
-        for line in block.code.splitlines():
-            if not _VARIABLE.match(line):
-                for words in _commands(line):
-                    _check(words)
+    def _commands(self, block: Block) -> None:
+        """Parses the commands."""
+        for step in steps(block):
+            check(step)
 
-    def _console(self, block: Block) -> None:
-        """Parses the commands of a session on a terminal."""
-        for line in block.code.replace("\\\n", "").splitlines():
-            if line.startswith("$ "):
-                for words in _commands(line[2:]):
-                    _check(words, run=False)
+    _sh = _console = _commands
 
     def _yaml(self, block: Block) -> None:
-        """Loads a config of the gateway or of the venue, and saves it if the page names a file.
-
-        Other files must be YAML.
-        """
+        """Checks a config of the gateway or of the venue, and saves it if the page names a file."""
         keys = set(cast("dict[str, object]", yaml.safe_load(block.code)))
-        path = self._save(block, "block.yaml")
-        if keys & {"market", "accounts"}:
+        path = block.save(self._folder, block.file or "block.yaml")
+        if keys & VENUE:
             load_venue(path, {}, {})
-        elif keys & {"providers", "lambdas"}:
-            load(path, environ={})
-
-    def _save(self, block: Block, name: str) -> Path:
-        """Saves a block under the name that the page gives, or `name`."""
-        named = _FILE.search(block.before)
-        path = self._folder / (named[1] if named else name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(block.code, encoding="utf-8")
-        return path
+        elif not keys & FOREIGN:
+            assert not check_lambdas(load(path, environ={}))
 
     def _json(self, block: Block) -> None:
         """Parses one object or several."""
@@ -134,10 +158,10 @@ class Reader:
 
 
 def inline_commands(page: Path) -> Iterator[list[str]]:
-    """Yields the words of each `meltica ...` in the text of a page."""
+    """Yields the words of each `meltica ...` in the text of a page, and of those that are indented."""
     text = re.sub(r"```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for match in re.finditer(r"`meltica ([^`]+)`", text):
-        yield match[1].split()
+    for match in re.finditer(r"`meltica ([^`]+)`|^ {4}meltica (.*)$", text, re.MULTILINE):
+        yield (match[1] or match[2]).split()
 
 
 def check_names(words: list[str]) -> None:
@@ -148,39 +172,20 @@ def check_names(words: list[str]) -> None:
         assert not word.startswith("--") or word.partition("=")[0] in options, f"{words}: unknown {word}"
 
 
-def _commands(line: str) -> Iterator[list[str]]:
-    """Yields the words of each command of a line."""
-    command: list[str] = []
-    for word in [*shlex.split(line, comments=True), "&&"]:
-        if word != "&&":
-            command.append(word)
-        elif command:
-            yield command
-            command = []
-
-
-def _check(words: list[str], *, run: bool = True) -> None:
-    program = Path(words[0]).name or words[0]
+def check(step: Step) -> None:
+    """Raises where a command does not exist, or has arguments that it does not take."""
+    program, *arguments = step.words
+    program = Path(program).name or program
     if program == "meltica":
-        parse(words[1:])
-        if run and words[1] in HARMLESS and tuple(words[1:3]) not in ONLINE:
-            _run(words)
-    elif program == "pytest":
-        _run(words)
+        parse(arguments)
     elif program == "curl":
-        assert any(_served(word) for word in words), f"{words}: expected the URL of a route"
+        assert any(_served(word) for word in arguments), f"{step.command}: expected the URL of a route"
     elif program == "nox":
-        sessions = {words[at + 1] for at, word in enumerate(words) if word == "-s"}
-        assert sessions <= _sessions(), f"{words}: expected one of {_sessions()}"
+        sessions = {arguments[at + 1] for at, word in enumerate(arguments) if word == "-s"}
+        assert sessions <= _sessions(), f"{step.command}: expected one of {_sessions()}"
     else:
-        assert program in OTHERS, f"{words}: expected a program that can be checked"
-
-
-def _run(words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *words], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, f"{shlex.join(words)}: {done.returncode}, {done.stdout}{done.stderr}"
+        known = program in OTHERS or VARIABLE.fullmatch(step.command)
+        assert known, f"{step.command}: expected a program that can be checked"
 
 
 def _find(words: list[str]) -> tuple[click.Command, list[str]]:

@@ -166,10 +166,12 @@ class Gateway:
         assert line, f"it ended: {self.tail()}"
         return json.loads(line)
 
-    def wait_started(self) -> None:
+    def wait_started(self) -> dict[str, Any]:
+        """Returns the line that it prints when it is ready."""
         ready = self.read_line()
         assert ready["event"] == "ready", ready
         self.address = ready["address"]
+        return ready
 
     def get(self, path: str) -> tuple[int, Any]:
         try:

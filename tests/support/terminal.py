@@ -6,7 +6,8 @@ import re
 import signal
 import subprocess
 import termios
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tests.support.serving import environment
 
@@ -16,14 +17,22 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A command on a pseudo-terminal."""
 
-    def __init__(self, command: Sequence[str], *, width: int = 150) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        width: int = 150,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """`variables` are those of the process, `environment()` by default."""
         master, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (24, width))
-        variables = {**environment(), "TERM": "xterm-256color"}
+        variables = {**(environment() if variables is None else variables), "TERM": "xterm-256color"}
         for name in ("COLUMNS", "LINES"):  # they would count instead of the size of the terminal
             variables.pop(name, None)
         self.process = subprocess.Popen(
-            command, stdin=terminal, stdout=terminal, stderr=terminal, env=variables
+            command, stdin=terminal, stdout=terminal, stderr=terminal, env=variables, cwd=folder
         )
         os.close(terminal)
         self._master = master
@@ -40,9 +49,14 @@ class Terminal:
 
     def read_until(self, pattern: str) -> str:
         """Reads until the output matches a pattern, and returns the match."""
-        while not (match := re.search(pattern, ESCAPES.sub("", self.raw))):
+        while not (match := re.search(pattern, self.text)):
             assert self.read(), self.raw
         return match.group()
+
+    @property
+    def text(self) -> str:
+        """The output so far, without escape sequences."""
+        return ESCAPES.sub("", self.raw)
 
     def end(self, number: int) -> int:
         """Sends a signal, reads to the end, and returns the exit code."""

@@ -62,8 +62,9 @@ class _Serving:
         """Serves until a signal arrives, or the market fails."""
         venue = Exchange(self._settings)
         server = HttpServer(create_app(venue), self._bound, streams=True)
+        # The banner says that Ctrl-C stops the venue.
+        self._signals.listen()
         with screen("info", "auto", "Meltica venue", self._rows()) as show:
-            self._signals.listen()
             loop = asyncio.get_running_loop()
             market = loop.create_task(venue.run(), name="meltica-market")
             await server.start()
