@@ -13,7 +13,9 @@ import pytest
 
 from meltica import _core
 from meltica.control import changes
+from meltica.errors import DatabaseError
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
+from tests.integration.control_requests import UNKNOWN_TOKEN
 from tests.integration.test_control_resources import failure, ok
 from tests.support import gateway, venue
 from tests.support.gateway import Running
@@ -133,3 +135,17 @@ def test_a_stop_finishes_running_requests_and_cuts_off_stalled_ones(
         stop.result(20)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
+
+
+@pytest.mark.parametrize("authorization", ["Bearer", "Basic x", f"Bearer {UNKNOWN_TOKEN}"])
+@pytest.mark.parametrize("path", ["/health/live", "/health/serving", "/health/live/"])
+def test_public_routes_do_not_look_at_tokens(
+    control: Running, monkeypatch: pytest.MonkeyPatch, path: str, authorization: str
+) -> None:
+    async def fail() -> None:
+        raise DatabaseError("the token was looked up")
+
+    monkeypatch.setattr(control.gateway.access.authenticator, "read", fail)
+    headers = {"authorization": authorization}
+    for method in ("GET", "HEAD"):
+        assert control.client.request(method, path, headers=headers).status_code == 200

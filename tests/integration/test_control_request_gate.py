@@ -387,3 +387,25 @@ def test_every_failure_has_the_error_envelope(
     assert answer.status_code < 500 or answer.json()["code"] == "not_ready"
     if answer.status_code >= 400:
         msgspec.json.decode(answer.content, type=Failure)
+
+
+@pytest.mark.parametrize(
+    "text", ["/health%2flive", "/health%2Fserving", "/providers/a%2fb", "/providers%2Fmain"]
+)
+def test_an_encoded_slash_separates_nothing(control: Running, text: str) -> None:
+    assert "no slash" in failure(control.client.get(text), 404, "unknown_path")
+
+
+@pytest.mark.parametrize(
+    "name", ["%5c", "a%5Cb", "%2e", "%2E%2e", "%2e%2e%2fproviders", ".%2e%5cmain", "a%5c..%5Cmain"]
+)
+def test_names_that_proxies_would_read_as_other_paths_are_unknown(control: Running, name: str) -> None:
+    url = httpx.URL(control.url).copy_with(raw_path=f"/providers/{name}".encode())
+    failure(control.client.get(url), 404, "unknown_path")
+
+
+@pytest.mark.parametrize("path", ["/providers/a%00b", "/orders?symbol=%00", "/nope%00"])
+def test_a_request_with_a_nul_is_authenticated_first(control: Running, path: str) -> None:
+    with httpx.Client(base_url=control.url, trust_env=False) as client:
+        failure(client.get(path), 401, "unauthenticated")
+    assert "NUL" in failure(control.client.get(path), 400, "bad_request")

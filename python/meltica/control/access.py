@@ -109,6 +109,19 @@ def scopes_of(app: Litestar) -> dict[str, TokenScope | None]:
     return scopes
 
 
+def public_paths(app: Litestar) -> frozenset[str]:
+    """Returns the paths that clients read without a token."""
+    scopes = scopes_of(app)
+    public = {id for id, scope in scopes.items() if scope is None}
+    return frozenset(
+        route.path
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if handler.operation_id in public
+    )
+
+
 def planned_of(app: Litestar) -> set[str]:
     """Returns the operations of which a client may request the plan only."""
     return {str(each.operation_id) for each in _operations(app) if "plan" in each.opt.get(QUERY, ())}

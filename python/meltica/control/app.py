@@ -2,9 +2,10 @@
 
 from litestar import Controller, Litestar
 from litestar.di import NamedDependency, Provide
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, HTTPScope
 
-from meltica.control.access import actor, admit_all, refuse_undeclared, scopes_of
+from meltica.control.access import Principal, actor, admit_all, public_paths, refuse_undeclared
+from meltica.control.authentication import public_client
 from meltica.control.bodies import refuse_query
 from meltica.control.catalogues import AdapterCatalogue, StrategyCatalogue
 from meltica.control.changes import ChangeRunner
@@ -107,15 +108,19 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
         openapi_config=openapi_config(),
         logging_config=None,
     )
-    scopes_of(app)
+    public = public_paths(app)
+
+    async def authenticate(scope: HTTPScope) -> Principal:
+        """Returns the client; a probe has to work without the database, so its token is not looked up."""
+        is_public = scope["method"] == "GET" and scope["path"].rstrip("/") in public
+        return public_client(scope) if is_public else await streams.tickets(scope)
+
     requests = RequestCounts()
     services.metrics.register(request_metrics(requests))
     services.metrics.register(stream_metrics(streams.hub, streams.market))
     streamed = {BACKUP, CONFIG_BACKUP}
     in_time = AnswerTime(app, streamed=streamed)
-    return RequestGate(
-        TolerantQuery(in_time), rules, requests, authenticate=streams.tickets, streamed=streamed
-    )
+    return RequestGate(TolerantQuery(in_time), rules, requests, authenticate=authenticate, streamed=streamed)
 
 
 def _provide(value: object) -> Provide:

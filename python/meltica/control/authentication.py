@@ -7,8 +7,8 @@
 3. While the database is unavailable, the tokens that were read last remain valid until they expire, because
    an operator must be able to stop and halt without it. After ADMIN_SECONDS the scope admin is refused, as
    the token may have been revoked meanwhile. An unknown token is refused with a 503.
-4. A request without a token may read public routes. It is refused before its body is read if it has a body,
-   or if it can change something.
+4. A request without a token is refused before its body is read if it has a body or a NUL character, or if it
+   can change something. `public_client` admits reads of public routes, whatever their token is.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class Authenticator:
         """Returns the client of a request. Raises HttpError."""
         values = [text for name, text in scope["headers"] if name.lower() == b"authorization"]
         if not values:
-            if scope["method"] not in _SAFE or _has_body(scope):
+            if scope["method"] not in _SAFE or _has_body(scope) or _has_nul(scope):
                 raise unauthenticated(WITHOUT_TOKEN)
             return UNAUTHENTICATED
         kind, _, text = values[0].decode("latin-1").strip().partition(" ")
@@ -223,10 +223,22 @@ class Authenticator:
             self._used = {**uses, **self._used}
 
 
+def public_client(scope: HTTPScope) -> Principal:
+    """Returns the client of a public route, without a look at its token. Raises HttpError for a body."""
+    if _has_body(scope):
+        text = f"body not expected: {scope['path']} takes none; send no body"
+        raise HttpError(400, "unexpected_body", text)
+    return UNAUTHENTICATED
+
+
 def _has_body(scope: HTTPScope) -> bool:
     lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
     chunked = any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"])
     return chunked or any(value.strip() != b"0" for value in lengths)
+
+
+def _has_nul(scope: HTTPScope) -> bool:
+    return "\0" in scope["path"] or b"%00" in scope["query_string"]
 
 
 def _address(scope: HTTPScope) -> str:

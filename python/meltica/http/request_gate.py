@@ -11,6 +11,8 @@ These rules keep out web pages that are open in the browser of an operator:
    origin also passes rule 2. Its preflight requests are answered before authentication: browsers send them
    without a token.
 5. No text has NUL characters, which PostgreSQL does not store.
+   An encoded slash, a backslash and a segment of dots are part of no path: proxies would read them in other
+   ways. Both are checked after authentication.
 6. Rules 1 and 2 apply to every websocket too, because browsers let any page open one.
 """
 
@@ -153,19 +155,17 @@ class RequestGate:
                 if REFUSAL in scope:
                     raise cast(dict[str, HttpError], scope)[REFUSAL]
                 self._check_host(headers)
-                if "\0" in path or b"%00" in scope["query_string"]:
-                    raise _has_nul()
                 if self._rules.is_preflight(method, headers):
                     await _answer_preflight(send_with_headers, self._rules.preflight_headers(headers))
                     return
                 if method not in _SAFE:
                     self._check_origin(headers)
-                if self._authenticate is None:
-                    await self._app(inner, await self._body(inner, headers, receive), send_with_headers)
-                    return
-                inner["user"] = client = await self._authenticate(inner)
-                cast(dict[str, object], inner)[SPENT] = time.perf_counter() - began
-                with self._clients.serving(client.token):
+                if self._authenticate is not None:
+                    inner["user"] = await self._authenticate(inner)
+                    cast(dict[str, object], inner)[SPENT] = time.perf_counter() - began
+                _check_path(scope)
+                client: Client | None = inner.get("user")
+                with self._clients.serving(None if client is None else client.token):
                     await self._app(inner, await self._body(inner, headers, receive), send_with_headers)
             except Exception as error:
                 if status:
@@ -325,6 +325,18 @@ async def _read(receive: Receive) -> bytes:
             raise _too_large()
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def _check_path(scope: HTTPScope) -> None:
+    """Rule 5: raises HttpError for a path or query that no route has."""
+    path = scope["path"]
+    if "\0" in path or b"%00" in scope["query_string"]:
+        raise _has_nul()
+    raw = cast(dict[str, bytes], scope).get("raw_path", b"")
+    dots = not {".", ".."}.isdisjoint(path.split("/"))
+    if b"%2f" in raw.lower() or "\\" in path or dots:
+        text = f"path {quote(raw, '/%')[:255]} does not exist"
+        raise HttpError(404, "unknown_path", f"{text}: a name has no slash, no backslash and not only dots")
 
 
 def _too_large() -> HttpError:

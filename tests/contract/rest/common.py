@@ -33,7 +33,10 @@ RESTORES = ("restoreBackup", "restoreConfigBackup")
 
 def common(method: str, operation: dict[str, Any]) -> set[int]:
     """Returns the statuses that every operation has; one that only reads has no 403."""
-    reads = method == "GET" and operation.get("x-token-scope") in (None, "viewer")
+    scope = operation.get("x-token-scope")
+    if scope is None:
+        return {400, 503}
+    reads = method == "GET" and scope == "viewer"
     return {400, 401, 413, 415, 429, 503} | (set() if reads else {403})
 
 
@@ -42,19 +45,20 @@ def refused(method: str, operation: dict[str, Any], viewer: str) -> Iterator[Ref
     scope = operation.get("x-token-scope")
     large = MAX_BODY * (64 if operation["operationId"] in RESTORES else 1) + 1
     yield Refused(400, "bad_request", {}, "?x=%00")
+    if scope is None:
+        yield Refused(400, "unexpected_body", {**JSON, **UNKNOWN}, body=b"{}", without_token=True)
+        return
+    yield Refused(401, "unauthenticated", {}, "?x=%00", without_token=True)
     yield (
         Refused(400, "bad_json", JSON, body=b"{")
         if large < 2 * MAX_BODY
         else Refused(400, "backup_damaged", JSON, body=b"{")
     )
-    if scope is None:
-        yield Refused(401, "unauthenticated", UNKNOWN)
-    else:
-        yield Refused(401, "unauthenticated", {}, without_token=True)
-        yield Refused(401, "unauthenticated", {"authorization": "Basic x"})
+    yield Refused(401, "unauthenticated", {}, without_token=True)
+    yield Refused(401, "unauthenticated", {"authorization": "Basic x"})
     if method != "GET":
         yield Refused(403, "cross_origin", {"sec-fetch-site": "cross-site"})
-    if scope not in (None, "viewer"):
+    if scope != "viewer":
         yield Refused(403, "forbidden", {"authorization": f"Bearer {viewer}"})
     yield Refused(413, "body_too_large", {**JSON, "content-length": str(large)})
     yield Refused(415, "unsupported_media_type", {"content-type": "text/plain"}, body=b"{}")
@@ -76,9 +80,10 @@ class Sender:
                 self.send(method, path, operation, each)
 
     def send_to_all(self, each: Refused) -> None:
-        """Sends a request to all operations."""
+        """Sends a request to all operations that need a token."""
         for method, path, operation in operations(self._document):
-            self.send(method, path, operation, each)
+            if "x-token-scope" in operation:
+                self.send(method, path, operation, each)
 
     def send(self, method: str, path: str, operation: dict[str, Any], each: Refused) -> None:
         """Sends one request. The client of a body that is announced only stops after the answer."""

@@ -46,6 +46,8 @@ ERRORS: dict[str, tuple[str, str]] = {
     "default": ("Error", "408, 421, 431 or 500: the request did not reach the operation, or it failed"),
 }
 """Responses of every operation: status -> name and description. Clients that only read get no 403."""
+PUBLIC_ERRORS = ("400", "503", "default")
+"""Those of operations that need no token and take no body."""
 
 PLAN_PARAMETER = {
     "name": "plan",
@@ -141,11 +143,11 @@ def _corrected(schema: dict[str, Any], app: Litestar) -> dict[str, Any]:
             operation["security"] = [] if scope is None else [{TOKEN: []}]
             if scope is not None:
                 operation["x-token-scope"] = scope
-            reads = method == "get" and scope in (None, TokenScope.VIEWER)
+            reads = method == "get" and scope is TokenScope.VIEWER
             errors = {
                 status: {"$ref": f"#/components/responses/{name}"}
                 for status, (name, _) in ERRORS.items()
-                if not (reads and status == "403")
+                if (status in PUBLIC_ERRORS if scope is None else not (reads and status == "403"))
             }
             operation["responses"] = dict(sorted((operation["responses"] | errors).items()))
             for status, body in examples.get(operation["operationId"], {}).items():
