@@ -1,4 +1,4 @@
-"""One restore at a time: a request that is repeated because it takes long adds no work."""
+"""A restore beside other requests: one at a time, and each sees what the others have changed."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -35,3 +35,54 @@ def test_one_restore_at_a_time_is_planned(
         control.loop.call_soon_threadsafe(go_on.set)
         ok(first.result(20))
     ok(control.client.post(PATH, json={"risk": {}}))
+
+
+def test_what_is_deleted_before_a_restore_is_planned_is_not_missed(
+    control: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planning, go_on = asyncio.Event(), asyncio.Event()
+    plan = RestorePlanner.plan
+
+    async def slow(self: RestorePlanner) -> RestorePlan:
+        planning.set()
+        await go_on.wait()
+        return await plan(self)
+
+    monkeypatch.setattr(RestorePlanner, "plan", slow)
+    create(control, "gone")
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(control.client.post, PATH, json={"lambdas": [], "providers": []})
+        control.until(planning.is_set)
+        ok(control.client.delete("/strategy/instances/gone"))
+        ok(control.client.delete("/providers/gone"))
+        control.loop.call_soon_threadsafe(go_on.set)
+        assert ok(first.result(20))["changes"] == {}
+
+
+def test_reads_are_answered_between_a_restore_and_its_adoption(control: Running) -> None:
+    """The rows are gone then, and the instances are not: the database may be unavailable for a while."""
+    create(control, "gone")
+    adopting = control.gateway.recovery._adopting  # pyright: ignore[reportPrivateUsage]
+    control.submit(adopting.acquire()).result(20)
+    with ThreadPoolExecutor() as pool:
+        restore = pool.submit(control.client.post, PATH, json={"lambdas": [], "providers": []})
+        rows = control.gateway.context.rows
+        control.until(lambda: "gone" not in {row.id for row in rows()[1]})
+        for path in ("/strategy/instances", "/strategy/instances/gone", "/strategy/instances/gone/why"):
+            ok(control.client.get(path))
+        for path in ("/providers", "/providers/gone", "/strategies/registry"):
+            ok(control.client.get(path))
+        assert "meltica_lambda" in control.client.get("/metrics").text
+        ok(control.client.post("/strategies/refresh", json={}))
+        control.loop.call_soon_threadsafe(adopting.release)
+        ok(restore.result(20))
+    failure(control.client.get("/strategy/instances/gone"), 404, "not_found")
+    failure(control.client.get("/providers/gone"), 404, "not_found")
+
+
+def create(control: Running, name: str) -> None:
+    """Creates a provider and an instance."""
+    provider = {"name": name, "adapter": {"identifier": "fake"}, "enabled": False}
+    assert control.client.post("/providers", json=provider).status_code == 202
+    body = {"id": name, "strategy": {"identifier": "LargeTrades"}, "scope": {name: {"symbols": ["BTC-USDT"]}}}
+    assert control.client.post("/strategy/instances", json=body).status_code == 201

@@ -120,13 +120,16 @@ class RestorePlanner:
         self._store = store
         self._found: Found = []
         self._runtime = self._settings()
-        rows = services.context.rows()
-        self._providers: dict[str, ProviderRow] = {row.name: row for row in rows[0]}
-        self._instances: dict[str, InstanceRow] = {row.id: row for row in rows[1]}
+        self._providers: dict[str, ProviderRow] = {}
+        self._instances: dict[str, InstanceRow] = {}
 
     async def plan(self) -> RestorePlan:
         """Returns the plan. Raises HttpError with every fault."""
         rows, tags = await self._services.context.modules.all()
+        # At the same moment as `before`, which has the same rows.
+        providers, instances = self._services.context.rows()
+        self._providers = {row.name: row for row in providers}
+        self._instances = {row.id: row for row in instances}
         before = backup.configured(self._services, {row.hash: row.name for row in rows}, tags)
         plan = RestorePlan(before, dict(before))
         given = read_modules(self._list("modules"), self._found)

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from meltica.lambdas.base import Lambda
     from meltica.lambdas.instances import LambdaInstance
     from meltica.lambdas.spec import LambdaSpec
+    from meltica.persistence.stores.instances import InstanceRow
 
 
 class ManagedInstance:
     """An instance and its life cycle. Only the loop's thread uses it."""
 
-    def __init__(self, spec: "LambdaSpec") -> None:
+    def __init__(self, spec: "LambdaSpec", row: "InstanceRow") -> None:
         self.spec = spec
+        self._row = row
         self.desired = Desired.STOPPED
         self.actual = InstanceState.PENDING
         self.last_error: str | None = None
@@ -35,6 +37,11 @@ class ManagedInstance:
     def id(self) -> str:
         """The instance's id."""
         return self.spec.id
+
+    def latest(self, row: "InstanceRow | None") -> "InstanceRow":
+        """Returns its row, which is `row`; if it has none any more, the last one."""
+        self._row = row or self._row
+        return self._row
 
     @property
     def running(self) -> bool:

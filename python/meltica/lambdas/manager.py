@@ -84,8 +84,7 @@ class InstanceManager:
 
     def add(self, spec: "LambdaSpec") -> ManagedInstance:
         """Adds an instance that has a row in the store; does not start it."""
-        instance = ManagedInstance(spec)
-        row = self._store.get(spec.id)
+        instance = ManagedInstance(spec, row := self._store.get(spec.id))
         instance.desired, instance.last_error = row.desired, row.last_error
         self._instances[spec.id] = instance
         self._states.set(instance, row.actual.after_restart)
@@ -113,8 +112,9 @@ class InstanceManager:
         return id in self._instances
 
     def stored(self, id: str) -> "InstanceRow":
-        """Returns an instance's row. Raises NotFound."""
-        return self._store.get(id)
+        """Returns the row of an instance; of one that a restore deleted, the last one. Raises NotFound."""
+        instance = self._instances.get(id)
+        return self._store.get(id) if instance is None else instance.latest(self._store.find(id))
 
     async def create(self, spec: "LambdaSpec", record: "InstanceRecord") -> ManagedInstance:
         """Creates an instance, stopped. Raises AlreadyExists, Conflict, DatabaseUnavailable."""

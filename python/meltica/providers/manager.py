@@ -59,8 +59,8 @@ class ProviderManager:
 
     def add(self, spec: "ProviderSpec") -> Provider:
         """Adds a provider that the database already has, without starting it."""
-        provider = Provider(spec, self._core, self._policy, self._record, self._clock)
         row = self._store.get(spec.name)
+        provider = Provider(spec, row, self._core, self._policy, self._record, self._clock)
         provider.desired, provider.last_error = row.desired, row.last_error
         provider.actual = row.actual.after_restart
         self._record(provider)
@@ -86,8 +86,9 @@ class ProviderManager:
         return name in self._providers
 
     def stored(self, name: str) -> "ProviderRow":
-        """Returns a provider's row. Raises NotFound."""
-        return self._store.get(name)
+        """Returns the row of a provider; of one that a restore has deleted, the last one. Raises NotFound."""
+        provider = self._providers.get(name)
+        return self._store.get(name) if provider is None else provider.latest(self._store.find(name))
 
     async def create(self, spec: "ProviderSpec", record: "ProviderRecord", desired: Desired) -> Provider:
         """Creates a provider, and starts it in the background if it should run.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from meltica._core import Core, Producer
     from meltica.adapters.base import Adapter
     from meltica.model.account import Account
+    from meltica.persistence.stores.providers import ProviderRow
     from meltica.providers.spec import ProviderSpec
 
 log = logging.getLogger("meltica.providers")
@@ -45,12 +46,14 @@ class Provider:
     def __init__(
         self,
         spec: "ProviderSpec",
+        row: "ProviderRow",
         core: "Core",
         policy: RestartPolicy,
         record: Callable[["Provider"], None],
         clock: Clock,
     ) -> None:
         self.spec = spec
+        self._row = row
         self.desired = Desired.STOPPED
         self.actual = ProviderState.PENDING
         self.last_error: str | None = None
@@ -80,6 +83,11 @@ class Provider:
     def name(self) -> str:
         """The provider's name."""
         return self.spec.name
+
+    def latest(self, row: "ProviderRow | None") -> "ProviderRow":
+        """Returns its row, which is `row`; if it has none any more, the last one."""
+        self._row = row or self._row
+        return self._row
 
     @property
     def running(self) -> bool:
