@@ -5,7 +5,7 @@ import logging
 import re
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString, Self
@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from meltica.errors import ChangeInDoubt, ConfigError, DatabaseError, DatabaseUnavailable
+from meltica.persistence.outage import Outage
 from meltica.runtime.fork import close_in_children, fork_count
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Database:
         self.dsn = dsn
         self.options = options
         self._abandoned: set[asyncio.Future[None]] = set()
+        self._outage = Outage(self._reach)
         self._readers = asyncio.Semaphore(max(1, options.max_size * 3 // 4))
         info = conninfo(
             dsn,
@@ -202,18 +204,20 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection]:
         """Yields a connection in autocommit mode. Raises DatabaseUnavailable on time-out or a broken one."""
-        try:
-            async with self._pool.connection() as connection:
-                try:
-                    yield connection
-                except psycopg.OperationalError as error:
-                    if not connection.broken and (error.sqlstate or "")[:2] not in UNAVAILABLE:
-                        raise
-                    raise DatabaseUnavailable(
-                        f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
-                    ) from error
-        except PoolTimeout as error:
-            raise DatabaseUnavailable(await self._diagnosis()) from error
+        async with AsyncExitStack() as stack:
+            try:
+                async with self._outage.wait():
+                    connection = await stack.enter_async_context(self._pool.connection())
+            except PoolTimeout as error:
+                raise DatabaseUnavailable(await self._diagnosis()) from error
+            try:
+                yield connection
+            except psycopg.OperationalError as error:
+                if not connection.broken and (error.sqlstate or "")[:2] not in UNAVAILABLE:
+                    raise
+                raise DatabaseUnavailable(
+                    f"the database ({shown(self.dsn)}) failed: {error_text(error)}"
+                ) from error
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[AsyncConnection]:
@@ -222,8 +226,13 @@ class Database:
         However slow such reads are, a quarter of the connections is left to changes. Raises
         DatabaseUnavailable.
         """
-        async with self._readers, self.connection() as connection:
-            yield connection
+        async with self._outage.wait():
+            await self._readers.acquire()
+        try:
+            async with self.connection() as connection:
+                yield connection
+        finally:
+            self._readers.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection]:
@@ -314,13 +323,17 @@ class Database:
             await self._pool.drain()
             raise
 
+    async def _reach(self) -> None:
+        """Opens a connection beside the pool and closes it. Raises DatabaseUnavailable."""
+        probe = await connect(self.dsn, connect_timeout=PROBE_TIMEOUT)
+        await probe.close()
+
     async def _diagnosis(self) -> str:
         where, wait = shown(self.dsn), f"{self.options.acquire_timeout:g} s"
         try:
-            probe = await connect(self.dsn, connect_timeout=PROBE_TIMEOUT)
+            await self._reach()
         except DatabaseUnavailable as error:
             return str(error)
-        await probe.close()
         size = self.options.max_size
         return (
             f"no connection to the database ({where}) was free within {wait}: all {size} are in use; "

@@ -254,8 +254,7 @@ def test_without_a_database(
     with unavailable(whole, cluster):
         whole.until(lambda: not whole.gateway.lock.held)
         with monkeypatch.context() as patch:
-            pool = whole.gateway.database._pool  # pyright: ignore[reportPrivateUsage]
-            patch.setattr(pool, "timeout", 0.5)
+            run(whole, away.MANY, together=True)
             run(whole, away.AWAY, together=True)
             patch.setattr(authentication, "LOOKUP_SECONDS", 0.01)
             sender.send_to_all(Refused(503, "database_unavailable", UNKNOWN))

@@ -38,6 +38,13 @@ READ = (
     *("/strategies", "/strategies/noop"),
 )
 
+MANY = 8 * (
+    *(case(f"GET {path}", 503, "database_unavailable") for path in ("/orders", "/refusals", "/audit")),
+    *(case(f"GET {path}", 503, "database_unavailable") for path in ("/outbox", "/tokens", "/orders?limit=1")),
+    case("POST /outbox/consumers/hook/retry", 503, "database_unavailable", WHY),
+    case("POST /outbox/consumers/hook/drop", 503, "database_unavailable", WHY),
+)
+"""More requests at once than the pool has connections."""
 BEFORE: tuple[Case, ...] = (case("PUT /config/runtime", 200, body={"eventbus": {"bufferSize": 4096}}),)
 AWAY: tuple[Case, ...] = (
     *(case(f"GET {path}", 200) for path in IN_MEMORY),
