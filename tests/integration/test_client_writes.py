@@ -141,6 +141,59 @@ def test_an_instance(writer: Writer) -> None:
     writer.send("DELETE", INSTANCE, id="mine")
 
 
+DRY = """
+import meltica
+
+class Dry(meltica.Lambda):
+    version = "1"
+
+    class Config(meltica.LambdaConfig):
+        dry_run: str = "perhaps"
+
+    def on_trade(self, trade): pass
+"""
+
+
+@pytest.mark.parametrize("identifier", ["noop", "grid"])
+def test_a_dry_run_in_a_config(writer: Writer, identifier: str) -> None:
+    def body(**config: Any) -> dict[str, Any]:
+        return {**CREATED, "strategy": {"identifier": identifier, "config": config}}
+
+    writer.send("POST", MODULES, UPLOAD)
+    path, mine = "/strategy/instances", "/strategy/instances/mine"
+    created = writer.send("POST", path, body(dry_run=True))
+    assert (created["dryRun"], created["strategy"]["config"]) == (True, {})
+    assert writer.send("PUT", INSTANCE, body(dry_run=True), id="mine") == created
+    assert "immutable" in failure(writer.raw("PUT", mine, body(dry_run=False)), 409, "conflict")
+    assert "unknown" in failure(writer.raw("PUT", mine, body(dry=True)), 400, "validation_failed")
+    writer.send("DELETE", INSTANCE, id="mine")
+    # Orders to a venue: the same rules as for `dryRun`.
+    text = failure(writer.raw("POST", path, body(dry_run=False)), 400, "validation_failed")
+    assert "provider `main`" in text
+    wrong: tuple[Any, ...] = ("true", 1, {})
+    for value in wrong:
+        text = failure(writer.raw("POST", path, body(dry_run=value)), 400, "validation_failed")
+        assert "`strategy.config.dry_run`" in text
+    both = {**body(dry_run=True), "dryRun": False}
+    assert "another value" in failure(writer.raw("POST", path, both), 400, "validation_failed")
+    assert writer.send("POST", path, body(dry_run=None))["dryRun"]
+    assert writer.send("PUT", INSTANCE, body(dry_run=None), id="mine") == created
+    writer.send("DELETE", INSTANCE, id="mine")
+    old: dict[str, Any] = {"providers": [], "lambdas": [body(dry_run=True)], "risk": {}}
+    assert writer.send("POST", "/context/backup", old)["changes"]["instance:mine"] == "created"
+    assert writer.send("GET", INSTANCE, id="mine")["dryRun"]
+
+
+def test_a_setting_of_that_name_belongs_to_its_strategy(writer: Writer) -> None:
+    writer.send("POST", MODULES, {"source": DRY})
+    body: dict[str, Any] = {**CREATED, "strategy": {"identifier": "dry", "config": {"dry_run": "no"}}}
+    assert writer.send("POST", "/strategy/instances", body)["strategy"]["config"] == {"dry_run": "no"}
+    for value in ("yes", "no"):
+        body["strategy"]["config"]["dry_run"] = value
+        changed = writer.send("PUT", INSTANCE, body, id="mine")
+        assert (changed["strategy"]["config"], changed["dryRun"]) == ({"dry_run": value}, True)
+
+
 def test_a_provider(writer: Writer, control: Running) -> None:
     adapter = {"identifier": "Test-Venue", "config": {"api_key": "hunter2", "region": "", "depth": None}}
     body = {"name": "added", "adapter": adapter, "enabled": False}

@@ -1,6 +1,6 @@
 """Changes of what is configured of instances: from the body of a request to the row that is stored."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,12 +18,12 @@ from meltica.lambdas.instances import LAMBDAS, start_faults
 from meltica.lambdas.modules.names import Selector, parse, stored
 from meltica.lambdas.modules.pins import pin_of, pinned
 from meltica.model.symbols import upper
-from meltica.persistence.stores.instances import InstanceRecord, InstanceRow
+from meltica.persistence.stores.instances import InstanceRecord, InstanceRow, declaration
 from meltica.persistence.stores.modules import LATEST
 from meltica.runtime.threads import call, within
 from meltica.settings.manifest import account_fault, config_faults
 from meltica.trading.risk.limits import missing_for_live
-from meltica.validation.models import MASK, Loc, Locations, is_secret, read_texts
+from meltica.validation.models import MASK, Loc, Locations, is_secret, keys, read_texts
 
 if TYPE_CHECKING:
     from meltica.control.services import ControlServices
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LOAD_SECONDS = 5.0
 """How long loading a strategy may take."""
 CONFIG: Loc = ("strategy", "config")
+DRY_RUN = "dry_run"
+"""Key of a config in which existing clients send `dryRun`, unless the strategy has a setting of this name."""
 
 Declared = tuple["LambdaSpec", InstanceRecord]
 
@@ -92,9 +94,6 @@ class InstanceChanges:
             for name in scope
             if name not in (*providers, LAMBDAS)
         ]
-        if request.dry_run is False:
-            faults = {name: providers.get(name) for name in scope}
-            found += [(("dryRun",), f"`dryRun`: {text}") for text in faults.values() if text is not None]
         record = InstanceRecord(
             id=request.id,
             strategy=selected.name,
@@ -107,6 +106,12 @@ class InstanceChanges:
             dry_run=request.dry_run is not False,
             on_stop=request.on_stop or "cancel",
         )
+        if selected.name and DRY_RUN in record.config and not _has_setting(await self._class(record)):
+            config, dry_run = without_dry_run(record.config, request.dry_run, found)
+            record = declaration(record, config=config, dry_run=dry_run is not False)
+        if not record.dry_run:
+            faults = {name: providers.get(name) for name in scope}
+            found += [(("dryRun",), f"`dryRun`: {text}") for text in faults.values() if text is not None]
         if selected.name:
             found += await self._faults(record)
         return record, found
@@ -142,11 +147,25 @@ class InstanceChanges:
             for provider in providers:
                 provider.reservations -= 1
 
-    async def changed(self, id: str, body: Mapping[str, Any]) -> "InstanceRequest":
-        """Returns the body of a change. Raises HttpError with every fault."""
+    async def changed(
+        self, id: str, body: Mapping[str, Any], cls: "type[Lambda] | None", row: InstanceRow
+    ) -> "InstanceRequest":
+        """Returns the body of a change; `cls` is None if the strategy cannot be loaded.
+
+        Raises HttpError with every fault.
+        """
         request = read_body(InstanceRequest, {"id": id, **body}, InstanceDetail)
+        found: list[tuple[Loc, str]] = []
         if request.id != id:
-            raise invalid([(("id",), f"`id`: instance id mismatch: expected {id}, saw {request.id}")])
+            found.append((("id",), f"`id`: instance id mismatch: expected {id}, saw {request.id}"))
+        strategy = request.strategy
+        config = {} if strategy is None else strategy.config or {}
+        if strategy is not None and DRY_RUN in {*config} - {*row.config} and not _has_setting(cls):
+            config, dry_run = without_dry_run(config, request.dry_run, found)
+            strategy = strategy.model_copy(update={"config": config})
+            request = request.model_copy(update={"strategy": strategy, "dry_run": dry_run})
+        if found:
+            raise invalid(found)
         return request
 
     def refuse_immutable(self, request: InstanceRequest, row: InstanceRow, names: set[str]) -> None:
@@ -233,14 +252,25 @@ class InstanceChanges:
         tag = None if name.hash else name.tag or LATEST
         return Selected(module.name, str(Selector(module.name, tag, name.hash)), tag, row.hash)
 
+    async def _class(self, record: InstanceRecord) -> "type[Lambda] | None":
+        """Returns the class of a declaration; None if it cannot be loaded, which is one of its faults."""
+        try:
+            return await within(LOAD_SECONDS, call(await self._load(record), "meltica-strategy"))
+        except (TimeoutError, LambdaError):
+            return None
+
+    async def _load(self, record: InstanceRecord) -> "Callable[[], type[Lambda]]":
+        """Returns what loads the class of a declaration. Raises NotFound."""
+        module = await pin_of(record, self._services.modules)
+        return partial(loader.load, record.selector) if module is None else module.load
+
     async def _faults(self, record: InstanceRecord) -> list[tuple[Loc, str]]:
         """Returns the faults of a declaration. The strategy is loaded on a thread, as that runs its code."""
         found = [
             (loc, text) for loc, text in self._services.declarations.faults(record) if loc[:1] != ("config",)
         ]
         try:
-            module = await pin_of(record, self._services.modules)
-            load = partial(loader.load, record.selector) if module is None else module.load
+            load = await self._load(record)
             check = partial(described, lambda: list(_strategy_faults(load(), record.config)))
             return [*found, *await within(LOAD_SECONDS, call(check, "meltica-strategy"))]
         except TimeoutError:
@@ -259,6 +289,22 @@ def _strategy_faults(cls: type[Lambda], config: Mapping[str, Any]) -> Iterator[t
         if is_secret(key, fields[key].annotation if key in fields else None):
             text = "expected no secret: the config of an instance that is created over REST is not encrypted"
             yield (*CONFIG, key), f"`strategy.config.{key}`: {text}; use the config file"
+
+
+def without_dry_run(
+    config: Mapping[str, Any], given: bool | None, found: list[tuple[Loc, str]]
+) -> tuple[dict[str, Any], bool | None]:
+    """Returns a config without the `dry_run` of existing clients, and that as `dryRun`; adds its faults."""
+    value, path = config[DRY_RUN], f"{'.'.join(map(str, CONFIG))}.{DRY_RUN}"
+    if not isinstance(value, bool | None):
+        found.append(((*CONFIG, DRY_RUN), f"`{path}`: expected true or false, saw {str(value)[:40]!r}"))
+    elif value is not None and given not in (None, value):
+        found.append(((*CONFIG, DRY_RUN), f"`{path}`: `dryRun` has another value; give one of them"))
+    return {key: each for key, each in config.items() if key != DRY_RUN}, given if value is None else value
+
+
+def _has_setting(cls: "type[Lambda] | None") -> bool:
+    return cls is not None and cls.Config is not None and DRY_RUN in keys(cls.Config)
 
 
 def normalized(scope: Mapping[str, InstanceScope]) -> dict[str, list[str]]:

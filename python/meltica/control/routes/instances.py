@@ -126,13 +126,13 @@ class InstancesController(Controller):
         precondition = Precondition.of(request)
         instance = manager.get(id)
         await strategies.load()
-        body = await reader.changed(id, data)
+        stored = manager.stored(id)
+        body = await reader.changed(id, data, strategies.of(instance), stored)
         # It is ignored as what GET answers; another value would look like a stop that succeeded.
         if data.get("enabled") is not None and data["enabled"] is not view.enabled(instance):
             verb = "stop" if view.enabled(instance) else "start"
             text = f"`enabled` is not changed here; POST /strategy/instances/{id}/{verb}"
             raise Conflict(f"instance `{id}` not changed: {text}")
-        stored = manager.stored(id)
         wanted = reader.config(body, stored, view.config(instance))
         same = await reader.is_same_config(strategies.of(instance), wanted, stored.config)
 
