@@ -122,6 +122,22 @@ def test_tags_and_refreshes(writer: Writer) -> None:
         assert writer.send("POST", "/strategies/refresh", body)["status"] == "partial_refresh"
 
 
+def test_a_promotion_and_an_alias(writer: Writer) -> None:
+    """Existing clients send the source of a revision again: to promote it, and to give it an alias."""
+    first = writer.send("POST", MODULES, UPLOAD)["module"]["hash"]
+    newer = {**UPLOAD, "source": SECOND, "tag": "2.0.0", "aliases": [], "promoteLatest": False}
+    second = writer.send("PUT", MODULE, newer, selector="grid")["module"]["hash"]
+    assert writer.send("GET", MODULE, selector="grid")["tagAliases"]["latest"] == first
+    writer.send("PUT", MODULE, {**newer, "promoteLatest": True}, selector="grid:2.0.0")
+    writer.send("PUT", MODULE, {**newer, "aliases": ["Next", "stable"]}, selector=f"grid@{second}")
+    shown = writer.send("GET", MODULE, selector="grid")
+    assert (shown["hash"], shown["tagAliases"]["latest"], shown["tagAliases"]["next"]) == (second,) * 3
+    assert shown["tagAliases"]["stable"] == first, "an alias of another revision stays there"
+    assert [each["path"] for each in shown["revisions"]] == ["grid/1.0.0/grid.py", "grid/2.0.0/grid.py"]
+    for selector in ("grid:2.0.0", "grid"):
+        assert writer.raw("DELETE", f"{MODULES}/{quote(selector, safe='')}").status_code == 204
+
+
 def test_an_instance(writer: Writer) -> None:
     writer.send("POST", MODULES, UPLOAD)
     created = writer.send("POST", "/strategy/instances", CREATED)
@@ -265,6 +281,27 @@ def test_limits_in_any_case(writer: Writer) -> None:
         body = {spelled(key): value for key, value in before.items()}
         assert writer.send("PUT", "/risk/limits", body)["limits"] == {**before, "maxOpenOrders": 7}
     assert "maxOpenOrders" not in writer.send("PUT", "/risk/limits", {"maxOpenOrders": None})["limits"]
+
+
+def test_settings_of_theirs(writer: Writer) -> None:
+    before = writer.send("GET", "/config/runtime")["config"]
+    sent: dict[str, Any] = {
+        "eventbus": {"bufferSize": 8192, "fanoutWorkers": "auto"},
+        "pools": {name: {"size": 8192, "waitQueueSize": 0} for name in ("event", "orderRequest")},
+        "risk": LIMITS | {"CircuitBreaker": {"Enabled": True, "Threshold": 4, "Cooldown": "1m30s"}},
+        "apiServer": {"addr": before["apiServer"]["addr"]},
+        "telemetry": {"otlpEndpoint": "", "serviceName": "x", "otlpInsecure": True, "enableMetrics": False},
+    }
+    for body in (
+        sent,
+        {"config": sent, "source": "file", "filePath": "/x", "metadata": {}},
+        {"runtime": sent},
+    ):
+        shown = writer.send("PUT", "/config/runtime", body)["config"]
+        for name in ("eventbus", "pools", "telemetry"):
+            assert shown[name].items() >= {k: v for k, v in sent[name].items() if name != "pools"}.items()
+        assert (shown["risk"]["maxPositionSize"], shown["pools"]["event"]) == ("4", sent["pools"]["event"])
+        assert writer.send("DELETE", "/config/runtime")["config"] == before
 
 
 def test_a_backup_of_theirs(writer: Writer) -> None:
