@@ -432,3 +432,18 @@ def test_the_command_prints_what_happens(control: Running, monkeypatch: pytest.M
     assert [line["event"] for line in lines] == ["order", "order"]
     text = CliRunner().invoke(cli, command, standalone_mode=False).stdout.splitlines()
     assert [sent[0] in text[0], sent[1] in text[1]] == [True, True]
+
+
+def test_streams_without_numbers_do_not_disturb_those_with_numbers(control: Running) -> None:
+    ordered(control, order())
+    with stream(control, "?kind=provider") as states:
+        assert states.next("ready") == Received("ready", None, {})
+        prune(control)
+        for _ in range(2):  # the second one is again the only one of its kind
+            with stream(control, ORDERS) as events:
+                events.next("ready")
+                assert ordered(control, order()) == [events.next().data["order"]["id"]]
+        control.client.post("/providers/demo/stop")
+        while states.next("provider").data["status"] != "stopped":
+            continue
+    control.client.post("/providers/demo/start")

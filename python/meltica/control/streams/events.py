@@ -65,6 +65,11 @@ class EventFilter:
     depth: int = DEFAULT_DEPTH
     """Levels on each side of its books."""
 
+    @property
+    def is_private(self) -> bool:
+        """Whether a stream has events with a number, which are read from the database."""
+        return not self.kinds.isdisjoint(PRIVATE)
+
     def accepts(self, event: StreamEvent) -> bool:
         """Returns whether a stream has an event."""
         return (

@@ -1,7 +1,8 @@
 """`EventHub`: reads events once, and gives them to the queues of all streams.
 
-Events with a number come from the outbox, which is read while streams exist. So they are those that are
-committed, each stream has all of them in one order, and what a stream missed is read again from its number.
+Events with a number come from the outbox, which is read while streams have such kinds. So they are those
+that are committed, each stream has all of them in one order, and what a stream missed is read again from its
+number. Streams of states and market data need no database.
 """
 
 import asyncio
@@ -10,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from meltica.control.streams.events import StreamEvent, private_event
+from meltica.control.streams.events import PRIVATE, EventFilter, StreamEvent, private_event
 from meltica.control.streams.subscriber import Subscriber
-from meltica.errors import DatabaseError, one_line
+from meltica.errors import DatabaseError, DatabaseUnavailable, one_line
 from meltica.http.errors import HttpError
 from meltica.http.protocol import max_connections
 from meltica.persistence.stores.event_log import EventLog, LoggedEvent
@@ -33,7 +34,8 @@ log = logging.getLogger("meltica.streams")
 class Start(NamedTuple):
     """Where a stream begins."""
 
-    id: int
+    id: int | None
+    """None for a stream without numbers."""
     reset: bool
     """Whether events before it were requested that do not exist any more."""
 
@@ -52,6 +54,8 @@ class EventHub:
         self._states = states
         self._stopping = stopping
         self._subscribers: set[Subscriber] = set()
+        self._private: set[Subscriber] = set()
+        """Those that have events with a number."""
         self._open = 0
         self._position = 0
         self._known: dict[object, StreamEvent] = {}
@@ -62,15 +66,22 @@ class EventHub:
     def __len__(self) -> int:
         return self._open
 
-    async def start(self, last: int | None) -> Start:
+    async def start(self, filter: EventFilter, last: int | None) -> Start:
         """Returns where a stream begins that has seen the event `last`.
 
-        Raises HttpError if too many streams exist, and DatabaseError.
+        Raises HttpError if too many streams exist, and DatabaseError for kinds whose events have a number.
         """
         if self._stopping():
             raise HttpError(503, "stopping", "stream not opened: the gateway is stopping")
         self._refuse_too_many()
-        position = await self._events.position()
+        if not filter.is_private:
+            return Start(None, reset=False)
+        try:
+            position = await self._events.position()
+        except DatabaseUnavailable as error:
+            kinds = ", ".join(sorted(filter.kinds.intersection(PRIVATE)))
+            text = f"stream not opened: {kinds} come from the database, which is unavailable"
+            raise DatabaseUnavailable(f"{text}; name other kinds, or retry later: {error}") from error
         if last is None or last == position:
             return Start(position, reset=False)
         complete = await self._events.is_complete_after(last, position)
@@ -81,11 +92,11 @@ class EventHub:
 
         Raises DatabaseError.
         """
-        while True:
-            if self._subscribers and subscriber.position >= self._position:
+        while subscriber.filter.is_private:
+            if self._private and subscriber.position >= self._position:
                 break
             # What another stream reads meanwhile may be later than this read.
-            live = self._position if self._subscribers else None
+            live = self._position if self._private else None
             logged = await self._events.after(subscriber.position, BATCH)
             if _lacks_events(logged, subscriber.position):
                 subscriber.end("too_slow", DELETED)
@@ -97,7 +108,7 @@ class EventHub:
                     return accepted
             elif live is not None:
                 subscriber.position = max(subscriber.position, live)
-            elif not self._subscribers:
+            elif not self._private:
                 self._position = subscriber.position
                 break
         self._join(subscriber)
@@ -121,6 +132,7 @@ class EventHub:
         """Ends a subscription, also one that did not join."""
         self._open -= 1
         self._subscribers.discard(subscriber)
+        self._private.discard(subscriber)
         self.closed[subscriber.code or "disconnected"] += 1
         if not self._subscribers and self._task is not None:
             self._task.cancel()
@@ -133,6 +145,8 @@ class EventHub:
         for event in self._known.values():
             subscriber.push(event)
         self._subscribers.add(subscriber)
+        if subscriber.filter.is_private:
+            self._private.add(subscriber)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="meltica-streams")
 
@@ -146,9 +160,9 @@ class EventHub:
                 return
             try:
                 self._push_states()
-                found = await self._events.after(self._position, BATCH)
+                found = await self._events.after(self._position, BATCH) if self._private else ()
                 if _lacks_events(found, self._position):
-                    for subscriber in list(self._subscribers):
+                    for subscriber in list(self._private):
                         subscriber.end("too_slow", DELETED)
                 for logged in found:
                     self._position = logged.id

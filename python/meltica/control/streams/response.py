@@ -112,7 +112,7 @@ class EventStream(ASGIResponse):
                 await _send(send, frame("reset", {"code": "pruned", "message": message}))
                 # Events after the number may be in the snapshot as well: they carry whole states.
                 await _send(send, frame("snapshot", await self._snapshot(self._subscriber), id))
-            await _send(send, b"retry: 2000\n" + frame("ready", {"id": id}, id))
+            await _send(send, b"retry: 2000\n" + frame("ready", {} if id is None else {"id": id}, id))
             while events := await self._hub.catch_up(self._subscriber):
                 await _send(send, b"".join(event.frame for event in events))
         except DatabaseError:

@@ -49,6 +49,11 @@ BEFORE: tuple[Case, ...] = (case("PUT /config/runtime", 200, body={"eventbus": {
 AWAY: tuple[Case, ...] = (
     *(case(f"GET {path}", 200) for path in IN_MEMORY),
     *(case(f"GET {path}", 503, "database_unavailable") for path in READ),
+    *(case(f"GET /events?kind={kinds}", 200) for kinds in ("trade&symbol=BTC-USDT", "provider,instance")),
+    *(
+        case(f"GET /events{query}", 503, "database_unavailable")
+        for query in ("", "?kind=trade,order&symbol=BTC-USDT", "?kind=provider&kind=risk")
+    ),
     case("GET /health/ready", 503, "not_ready"),
     case("POST /events/tickets", 201),
     case("POST /providers/demo/stop", 202),
