@@ -69,8 +69,8 @@ class EventsController(Controller):
         )
         # What a browser sends after an interruption is later than what its page was opened with.
         last = _last(request.headers.get("last-event-id") or last_id)
-        begin = await streams.hub.start(last)
-        subscriber = Subscriber(chosen, begin.id)
+        begin = await streams.hub.start(chosen, last)
+        subscriber = Subscriber(chosen, begin.id or 0)
         stream = EventStream(
             streams.hub,
             streams.market,
