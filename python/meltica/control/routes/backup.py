@@ -68,9 +68,10 @@ class BackupController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[Restored]:
         """Restores a backup. Raises HttpError, Conflict and DatabaseError."""
-        result, _, headers = await restored(request, services, changes)
+        result, _, headers = await restored(request, services, changes, precondition)
         return Response(result, status_code=200 if headers else 202, headers=headers)
 
 
@@ -87,14 +88,16 @@ async def backup(
 
 
 async def restored(
-    request: Request[Any, Any, Any], services: ControlServices, changes: ChangeRunner
+    request: Request[Any, Any, Any],
+    services: ControlServices,
+    changes: ChangeRunner,
+    precondition: Precondition,
 ) -> tuple[Restored, RestorePlan | None, dict[str, str]]:
     """Restores the backup of a request, in either form.
 
     Returns the result, the plan if it was made in time, and the headers of the response; without an ETag, the
     restore goes on. Raises HttpError, Conflict and DatabaseError.
     """
-    precondition = Precondition.of(request)
     start, accounts = _start(request)
     async with body_file(request, MAX_BYTES) as file:
         document, places = await call(lambda: without_sections(_read(file)), "meltica-backup")

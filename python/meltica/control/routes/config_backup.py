@@ -10,7 +10,7 @@ from meltica.api.backup import ConfigBackup, ConfigRestored
 from meltica.control.access import ADMIN
 from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
-from meltica.control.preconditions import CHANGE_QUERY
+from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.backup import NO_SPACE, backup, restored
 from meltica.control.routes.openapi import CONFLICT, PRECONDITION, response
 from meltica.control.services import ControlServices
@@ -53,9 +53,10 @@ class ConfigBackupController(Controller):
         request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[ConfigRestored]:
         """Restores a backup. Raises HttpError, Conflict and DatabaseError."""
-        result, plan, headers = await restored(request, services, changes)
+        result, plan, headers = await restored(request, services, changes, precondition)
         counts = (0, 0) if plan is None else (len(plan.providers), len(plan.instances))
         body = ConfigRestored(**msgspec.structs.asdict(result), providers=counts[0], lambdas=counts[1])
         return Response(body, status_code=200 if headers else 202, headers=headers)

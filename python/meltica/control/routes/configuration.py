@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Final
 
-from litestar import Controller, Request, Response, delete, get, put
+from litestar import Controller, Response, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
@@ -47,12 +47,14 @@ class ConfigurationController(Controller):
     async def update_config(
         self,
         data: JSONBody[JsonObject],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[RuntimeSnapshot]:
         """Changes settings. Raises HttpError, Conflict and DatabaseError."""
-        return await _change(request, services, changes, lambda: configuration.changed(services, data), "set")
+        return await _change(
+            precondition, services, changes, lambda: configuration.changed(services, data), "set"
+        )
 
     @delete(
         status_code=200,
@@ -64,22 +66,23 @@ class ConfigurationController(Controller):
     )
     async def revert_config(
         self,
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[RuntimeSnapshot]:
         """Removes all that was set over REST. Raises HttpError, Conflict and DatabaseError."""
-        return await _change(request, services, changes, lambda: configuration.reverted(services), "revert")
+        return await _change(
+            precondition, services, changes, lambda: configuration.reverted(services), "revert"
+        )
 
 
 async def _change(
-    request: Request[Any, Any, Any],
+    precondition: Precondition,
     services: ControlServices,
     changes: ChangeRunner,
     declare: Callable[[], WantedConfiguration],
     action: str,
 ) -> Response[RuntimeSnapshot]:
-    precondition = Precondition.of(request)
     limits, settings = services.trading.limits, services.configuration
 
     async def work() -> None:

@@ -1,9 +1,8 @@
 """`/strategy/instances`: instances are created, changed, deleted, started and stopped."""
 
 from dataclasses import replace
-from typing import Any
 
-from litestar import Controller, Request, Response, delete, get, post, put
+from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 
@@ -83,11 +82,11 @@ class InstancesController(Controller):
     async def create_instance(
         self,
         data: JSONBody[JsonObject],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[InstanceDetail]:
         """Creates an instance. Raises HttpError, NotFound, AlreadyExists and DatabaseUnavailable."""
         manager, reader = services.instances, InstanceChanges(services)
@@ -95,7 +94,7 @@ class InstancesController(Controller):
         if record.id in {each.id for each in manager.all()}:
             raise AlreadyExists(f"instance `{record.id}` exists already")
         accounts = {} if record.dry_run else {"accounts": Change(after=sorted(record.scope))}
-        Precondition.of(request).check("create", None, configured(record), accounts)
+        precondition.check("create", None, configured(record), accounts)
         created = reader.create(spec, record)
         await changes.run(created, f"creation of instance {record.id}", lambda: False)
         await strategies.load()
@@ -115,15 +114,14 @@ class InstancesController(Controller):
         self,
         id: FromPath[str],
         data: JSONBody[JsonObject],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         strategies: NamedDependency[StrategyCatalogue],
         view: NamedDependency[InstanceView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[InstanceDetail]:
         """Changes a config. Raises HttpError, NotFound, Conflict, StartError and DatabaseUnavailable."""
         manager, reader = services.instances, InstanceChanges(services)
-        precondition = Precondition.of(request)
         instance = manager.get(id)
         await strategies.load()
         stored = manager.stored(id)
@@ -170,12 +168,11 @@ class InstancesController(Controller):
     async def delete_instance(
         self,
         id: FromPath[str],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[Removed]:
         """Deletes an instance. Raises NotFound, Conflict, HttpError and DatabaseUnavailable."""
-        precondition = Precondition.of(request)
 
         async def check(row: InstanceRow) -> None:
             precondition.check("delete", configured(row), None)

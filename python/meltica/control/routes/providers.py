@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from litestar import Controller, Request, Response, delete, get, post, put
+from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
@@ -156,14 +156,14 @@ class ProvidersController(Controller):
     async def create_provider(
         self,
         data: JSONBody[JsonObject],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         view: NamedDependency[ProviderView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[ProviderDetail]:
         """Creates a provider. Raises HttpError, AlreadyExists and DatabaseUnavailable."""
         manager = services.providers
-        spec, record, desired = ProviderChanges(services, Precondition.of(request)).created(data)
+        spec, record, desired = ProviderChanges(services, precondition).created(data)
         created = manager.create(spec, record, desired)
         await changes.run(created, f"creation of provider {spec.name}", lambda: spec.name in manager)
         detail = view.detail(manager.get(spec.name))
@@ -184,16 +184,16 @@ class ProvidersController(Controller):
         self,
         name: FromPath[str],
         data: JSONBody[JsonObject],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         view: NamedDependency[ProviderView],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
         same_account: Annotated[
             bool, QueryParameter(name="sameAccount", description="The account stays the same.")
         ] = False,
     ) -> Response[ProviderDetail]:
         """Changes settings, or whether it runs. Raises HttpError, NotFound, Conflict, DatabaseUnavailable."""
-        manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
+        manager, reader = services.providers, ProviderChanges(services, precondition)
         provider = manager.get(name)
         body = reader.changed(name, data)
         stored = manager.stored(name)
@@ -228,12 +228,12 @@ class ProvidersController(Controller):
     async def delete_provider(
         self,
         name: FromPath[str],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[RemovedProvider]:
         """Deletes a provider. Raises NotFound, Conflict, HttpError and DatabaseUnavailable."""
-        manager, reader = services.providers, ProviderChanges(services, Precondition.of(request))
+        manager, reader = services.providers, ProviderChanges(services, precondition)
         provider = manager.get(name)
         in_time = await changes.run(
             manager.remove(name, reader.refuse_deletion),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from litestar import Controller, Request, Response, get, put
+from litestar import Controller, Response, get, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
@@ -64,12 +64,11 @@ class RiskController(Controller):
     async def update_limits(
         self,
         data: JSONBody[JsonObject],
-        request: Request[Any, Any, Any],
         services: NamedDependency[ControlServices],
         changes: NamedDependency[ChangeRunner],
+        precondition: NamedDependency[Precondition],
     ) -> Response[RiskLimitsOfScopes]:
         """Changes limits. Raises HttpError, Conflict and DatabaseUnavailable."""
-        precondition = Precondition.of(request)
 
         def declare() -> "dict[str, limits.RiskLimits]":
             wanted = changed_limits(services, data)
