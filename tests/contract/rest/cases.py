@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import msgspec
+import psycopg
+from psycopg.sql import SQL, Identifier
 
 from tests.support.gateway import Running
 from tests.support.rest_schemas import Failure
@@ -156,3 +158,22 @@ def provider(name: str, state: str) -> Condition:
 def instance(id: str, state: str) -> Condition:
     """Returns the condition that an instance has a state."""
     return lambda running: running.gateway.instances.get(id).actual.value == state
+
+
+def stored(running: Running) -> dict[str, list[str]]:
+    """Returns what all tables have, except when a token was last used."""
+    with psycopg.connect(running.gateway.database.dsn) as connection:
+        names = connection.execute(
+            "select table_name from information_schema.tables where table_schema = current_schema()"
+        ).fetchall()
+        return {
+            name: sorted(
+                map(
+                    str,
+                    connection.execute(
+                        SQL("select (to_jsonb(t) - 'last_used_at')::text from {} t").format(Identifier(name))
+                    ),
+                )
+            )
+            for (name,) in names
+        }

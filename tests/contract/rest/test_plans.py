@@ -4,8 +4,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
 
+from tests.contract.rest.cases import stored
 from tests.contract.rest.test_rules import operations
 from tests.integration.test_control_modules import EXAMPLE
 from tests.integration.test_control_resources import failure, ok
@@ -121,25 +121,6 @@ def _ids(full: Running) -> dict[str, str]:
         )
     second = full.client.get("/strategies/modules/grid:2.0.0").json()["hash"]
     return {"revokeToken": token, "deleteOutboxEvent": str(row[0]), "setModuleTag": second}
-
-
-def stored(control: Running) -> dict[str, list[str]]:
-    """Returns what all tables have, except when a token was last used."""
-    with psycopg.connect(control.gateway.database.dsn) as connection:
-        names = connection.execute(
-            "select table_name from information_schema.tables where table_schema = current_schema()"
-        ).fetchall()
-        return {
-            name: sorted(
-                map(
-                    str,
-                    connection.execute(
-                        SQL("select (to_jsonb(t) - 'last_used_at')::text from {} t").format(Identifier(name))
-                    ),
-                )
-            )
-            for (name,) in names
-        }
 
 
 def test_every_change_has_a_plan(full: Running) -> None:

@@ -3,11 +3,10 @@
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
 
 from meltica.control.query import BOOLEANS
+from tests.contract.rest.cases import stored
 from tests.integration.test_control_resources import failure, ok
 from tests.support.gateway import Running
 
@@ -31,8 +30,6 @@ ROUND_TRIPS = {
     "/strategies/modules/{name}/tags/{tag}": [f"{MODULES}/grid/tags/1.0.0", f"{MODULES}/grid/tags/latest"],
 }
 """Path of a PUT in the document -> resources whose representation is sent back."""
-NOT_CONFIGURED = {"audit", "audit_head", "tokens"}
-"""Tables that a request itself writes: what it did, and when its token was used."""
 
 
 @pytest.fixture(name="paths", scope="module")
@@ -145,19 +142,6 @@ def test_changes_refuse_unknown_keys_with_their_path(full: Running, paths: dict[
             assert UNKNOWN in answer.json()["faults"], (method, path)
 
 
-def configured(control: Running) -> dict[str, list[str]]:
-    """Returns what is stored of everything that a client configures."""
-    with psycopg.connect(control.gateway.database.dsn) as connection:
-        names = connection.execute(
-            "select table_name from information_schema.tables where table_schema = current_schema()"
-        ).fetchall()
-        tables: set[str] = {name for (name,) in names} - NOT_CONFIGURED
-        return {
-            table: sorted(map(str, connection.execute(SQL("select * from {}").format(Identifier(table)))))
-            for table in tables
-        }
-
-
 def represented(client: httpx.Client, path: str) -> dict[str, Any]:
     """Returns what GET answers, completed by what the resource has on a path of its own."""
     if "/tags/" in path:
@@ -172,11 +156,11 @@ def test_sending_back_a_representation_changes_nothing(
 ) -> None:
     assert {path for _, path, _ in operations(paths, "PUT")} == set(ROUND_TRIPS)
     for path in [path for resources in ROUND_TRIPS.values() for path in resources]:
-        before, stored = represented(full.client, path), configured(full)
+        before, rows = represented(full.client, path), stored(full)
         version = full.client.get(path).headers.get("etag")
         answer = full.client.put(path, json=before)
         assert answer.status_code in (200, 204), (path, answer.text)
-        after = configured(full)
-        assert not [name for name in stored if stored[name] != after[name]], path
+        after = stored(full)
+        assert not [name for name in rows if rows[name] != after[name]], path
         assert represented(full.client, path).keys() == before.keys()
         assert full.client.get(path).headers.get("etag") == version
