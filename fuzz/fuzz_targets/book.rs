@@ -5,7 +5,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use meltica_core::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
 use meltica_core::codec::fixtures::binance_spec;
-use meltica_core::codec::{Codec, Decoded, Decoder};
+use meltica_core::codec::{BookIds, Codec, DecodeError, Decoded, Decoder};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Book, PriceLevel};
 use meltica_core::names::ProviderId;
@@ -88,34 +88,30 @@ fuzz_target!(|messages: Vec<Message>| {
             let (b, a) = (json(&b), json(&a));
             format!(r#"{{"e":"depthUpdate","s":"BTCUSDT","U":{first},"u":{end},"b":{b},"a":{a}}}"#)
         };
-        let decoded = match decoder.decode(frame.as_bytes(), |_, _| true) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                assert_eq!(error.kind(), "overflow", "{frame}");
-                continue;
-            }
-        };
-        let good = match decoded {
-            Decoded::BookDiff { first, last, prev, .. } => {
-                let outcome = book.diff(DiffIds { first, last, prev }, decoder.levels());
+        let mut good = None;
+        let apply_message = |decoded: Result<Decoded<'_>, DecodeError>| match decoded {
+            Err(error) => assert_eq!(error.kind(), "overflow", "{frame}"),
+            Ok(Decoded::BookDiff { ids: BookIds::Range { first, last, prev }, levels, .. }) => {
+                let outcome = book.diff(DiffIds { first, last, prev }, levels);
                 match outcome {
                     DiffOutcome::Gap { .. } => assert_eq!(message.skipped % 8, 7),
                     DiffOutcome::Buffered | DiffOutcome::BufferFull { .. } => assert!(!synced),
                     DiffOutcome::Applied | DiffOutcome::Crossed | DiffOutcome::Overflow => assert!(synced),
                     DiffOutcome::Old => panic!("the ids grow"),
                 }
-                outcome == DiffOutcome::Applied
+                good = Some(outcome == DiffOutcome::Applied);
             }
-            Decoded::BookSnapshot { last, .. } => {
+            Ok(Decoded::BookSnapshot { ids: BookIds::Range { last, .. }, levels, .. }) => {
                 // Buffered diffs are older than this snapshot.
-                let outcome =
-                    book.snapshot(last, decoder.levels(), |_, _| panic!("buffered diffs are older"));
+                let outcome = book.snapshot(last, levels, |_, _| panic!("buffered diffs are older"));
                 bids.clear();
                 asks.clear();
-                outcome == SnapshotOutcome::Synced { applied: 0 }
+                good = Some(outcome == SnapshotOutcome::Synced { applied: 0 });
             }
             other => panic!("{other:?}"),
         };
+        decoder.decode(frame.as_bytes(), &mut (|_, _| true, apply_message));
+        let Some(good) = good else { continue };
         (last, synced) = (end, book.is_synced());
         assert_eq!(good, synced);
         if !good {

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use meltica_core::codec::fixtures::{TRADE, binance_spec};
-use meltica_core::codec::{Codec, Decoded, Decoder, Fault};
+use meltica_core::codec::{Codec, DecodeError, Decoded, Decoder, Fault};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Payload, Side};
 use meltica_core::names::ProviderId;
@@ -18,11 +18,11 @@ static CODEC: LazyLock<Arc<Codec>> =
 fuzz_target!(|frame: &[u8]| {
     let mut decoder = Decoder::new(Arc::clone(&CODEC), ProviderId::intern("fuzz"));
     let is_json = serde_json::from_slice::<IgnoredAny>(frame).is_ok();
-    match decoder.decode(frame, |_, _| true) {
+    let check = |decoded: Result<Decoded<'_>, DecodeError>| match decoded {
         Ok(decoded) => {
             assert!(is_json, "accepted text that is not JSON");
-            if let Decoded::Event { .. } = decoded {
-                same_numbers(frame, decoder.payload());
+            if let Decoded::Event { payload, .. } = decoded {
+                same_numbers(frame, payload);
             }
         }
         // The message is identified after the whole frame was read.
@@ -33,9 +33,14 @@ fuzz_target!(|frame: &[u8]| {
             assert!(!(is_syntax_fault && is_json), "refused JSON: {error}");
             assert!(!CODEC.describe(&error).is_empty());
         }
-    }
-    let after = decoder.decode(TRADE.as_bytes(), |_, _| true);
-    assert!(matches!(after, Ok(Decoded::Event { .. })), "the decoder remains usable");
+    };
+    decoder.decode(frame, &mut (|_, _| true, check));
+    let mut usable = false;
+    let after = |decoded: Result<Decoded<'_>, DecodeError>| {
+        usable = matches!(decoded, Ok(Decoded::Event { .. }));
+    };
+    decoder.decode(TRADE.as_bytes(), &mut (|_, _| true, after));
+    assert!(usable, "the decoder remains usable");
 });
 
 /// Compares the payload with the fields of the plain parser, which skips frames that are not UTF-8.

@@ -4,11 +4,12 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use meltica_core::codec::{
-    Codec, CodecSpec, Convert, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec,
-    Role, Sign, SymbolRule, TimeUnit,
+    Codec, CodecSpec, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec,
+    Match, MessageSpec, Role, SequenceSpec, Sign, SymbolRule, TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
+use std::sync::Arc;
 
 type Result<T> = arbitrary::Result<T>;
 
@@ -83,6 +84,18 @@ fn condition(u: &mut Unstructured) -> Result<Match> {
     })
 }
 
+fn sequence(u: &mut Unstructured) -> Result<SequenceSpec> {
+    Ok(match u.int_in_range(0..=2)? {
+        0 => SequenceSpec::Range {
+            first: optional(u, path)?,
+            last: optional(u, path)?,
+            prev: optional(u, path)?,
+        },
+        1 => SequenceSpec::Chain { last: path(u)?, prev: optional(u, path)? },
+        _ => SequenceSpec::Unnumbered,
+    })
+}
+
 fn message(u: &mut Unstructured) -> Result<MessageSpec> {
     let roles = [
         Role::Event(Kind::Trade),
@@ -102,9 +115,12 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
         fields: many(u, 8, field)?,
         levels: optional(u, |u| {
-            let (first, last) = (optional(u, path)?, optional(u, path)?);
-            let (prev, checksum) = (optional(u, path)?, optional(u, path)?);
-            Ok(LevelsSpec { bids: path(u)?, asks: path(u)?, first, last, prev, checksum })
+            Ok(LevelsSpec {
+                bids: path(u)?,
+                asks: path(u)?,
+                sequence: sequence(u)?,
+                checksum: optional(u, path)?,
+            })
         })?,
     })
 }
@@ -141,9 +157,13 @@ fuzz_target!(|input: (Spec, bool, Vec<Vec<u8>>)| {
         Ok(codec) => {
             let mut decoder = Decoder::new(codec, ProviderId::intern("fuzz"));
             for frame in frames {
-                if let Err(error) = decoder.decode(&frame, |_, _| wanted) {
-                    assert!(!decoder.codec().describe(&error).is_empty());
-                }
+                let codec = Arc::clone(decoder.codec());
+                let check = |decoded: std::result::Result<Decoded<'_>, DecodeError>| {
+                    if let Err(error) = decoded {
+                        assert!(!codec.describe(&error).is_empty());
+                    }
+                };
+                decoder.decode(&frame, &mut (|_, _| wanted, check));
             }
         }
         Err(error) => assert!(!error.faults.is_empty()),

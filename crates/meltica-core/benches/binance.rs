@@ -1,8 +1,8 @@
 //! Four messages of Binance, declared as the adapter declares them.
 
 use meltica_core::codec::{
-    Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
-    SymbolRule, TimeUnit,
+    Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role,
+    SequenceSpec, Sign, SymbolRule, TimeUnit,
 };
 use meltica_core::event::Kind;
 use std::sync::Arc;
@@ -91,9 +91,8 @@ fn depth_update() -> MessageSpec {
     let levels = LevelsSpec {
         bids: "b".into(),
         asks: "a".into(),
-        first: Some("U".into()),
-        last: Some("u".into()),
-        ..LevelsSpec::default()
+        sequence: SequenceSpec::Range { first: Some("U".into()), last: Some("u".into()), prev: None },
+        checksum: None,
     };
     MessageSpec {
         venue_time: Some(("E".into(), TimeUnit::Millis)),

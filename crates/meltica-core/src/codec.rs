@@ -31,12 +31,12 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoded, Decoder};
+pub use decode::{BookIds, Decoded, Decoder, Sink};
 pub use error::{DecodeError, Fault};
 pub use levels::{Levels, MAX_LEVELS};
 pub use spec::{
-    CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
-    SpecError, SymbolRule, TimeUnit,
+    CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
+    Sign, SpecError, SymbolRule, TimeUnit,
 };
 
 pub(crate) use levels::Part;

@@ -4,14 +4,15 @@
 //! The route of a message is looked up once its kind and symbol are decoded, before its numbers are converted.
 
 mod events;
+mod frame;
 mod notices;
 mod outcome;
 mod source;
 mod stats;
 
-use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
+use crate::book::BookAssembler;
 use crate::clock;
-use crate::codec::{Codec, Decoded, Decoder, IdMode};
+use crate::codec::{Codec, Decoder, IdMode};
 use crate::dedupe::{IdStatus, Monotonic, Opaque};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
 use crate::event::{Book, Event, Nanos, Notice, Payload, StaleReason, VenueId};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use events::{BookEvents, publish, publish_book};
+use frame::FrameSink;
 use notices::OwedNotices;
 pub use outcome::FeedOutcome;
 pub use source::Source;
@@ -123,140 +125,35 @@ impl Feed {
         self.stats.bytes.bump(frame.len() as u64);
         let Some(decoder) = &mut self.decoder else {
             self.stats.bad("no_codec", "the provider has no codec".into(), received_time, frame);
-            return Ok(FeedOutcome::BAD);
+            return Ok(FeedOutcome { bad: 1, ..FeedOutcome::default() });
         };
-        let publisher = &mut self.publisher;
-        let mut wanted = None;
+        let codec = Arc::clone(decoder.codec());
         let unknown_enums = decoder.unknown_enums();
-        let decoded = decoder.decode(frame, |kind, symbol| {
-            wanted = publisher.wanted(kind, symbol);
-            wanted.is_some()
-        });
+        let mut sink = FrameSink {
+            codec: &codec,
+            publisher: &mut self.publisher,
+            books: &mut self.books,
+            windows: &mut self.windows,
+            owed: &mut self.owed,
+            stats: &self.stats,
+            source,
+            only_symbol: decoder.only_symbol(),
+            frame,
+            received_time,
+            wanted: None,
+            outcome: FeedOutcome::default(),
+            failed: None,
+        };
+        decoder.decode(frame, &mut sink);
+        let FrameSink { outcome, failed, .. } = sink;
         self.stats.unknown_enums.bump(decoder.unknown_enums() - unknown_enums);
-        let dispatched = match decoded {
-            Ok(Decoded::Event { message, kind, symbol, venue_time, id }) => {
-                let mode = decoder.codec().messages()[usize::from(message)].id_mode;
-                let origin = Origin { kind, symbol, venue_time, received_time };
-                let (windows, stats) = (&mut self.windows, &self.stats);
-                if id.zip(mode).is_none_or(|(id, mode)| is_new(windows, stats, (message, symbol), id, mode)) {
-                    let payload = decoder.payload();
-                    publish(&mut self.publisher, &self.stats, wanted, origin, payload)
-                } else {
-                    Ok(0)
-                }
-            }
-            Ok(Decoded::BookDiff { symbol, venue_time, first, last, prev, .. }) => {
-                self.diff(symbol, venue_time, received_time, DiffIds { first, last, prev })
-            }
-            Ok(Decoded::BookSnapshot { symbol, venue_time, last, .. }) => {
-                match source.symbol(symbol, decoder) {
-                    Ok(symbol) => self.snapshot(symbol, venue_time, received_time, last),
-                    Err((kind, text)) => {
-                        self.stats.bad(kind, text, received_time, frame);
-                        return Ok(FeedOutcome::BAD);
-                    }
-                }
-            }
-            Ok(Decoded::Unwanted { .. }) => {
-                self.stats.unwanted.bump(1);
-                Ok(0)
-            }
-            Ok(Decoded::Control { .. }) => {
-                self.stats.control.bump(1);
-                return Ok(FeedOutcome::CONTROL);
-            }
-            Ok(Decoded::Unmatched) => {
-                self.stats.unmatched.bump(1);
-                return Ok(FeedOutcome::UNMATCHED);
-            }
-            Err(error) => {
-                let text = decoder.codec().describe(&error);
-                self.stats.bad(error.kind(), text, received_time, frame);
-                return Ok(FeedOutcome::BAD);
-            }
-        };
-        let events = dispatched?;
-        if events > 0 {
-            self.stats.decode.record(clock::elapsed_ns(started, self.publisher.last_ticks()));
-        }
-        Ok(FeedOutcome { events, ..FeedOutcome::DECODED })
-    }
-
-    fn diff(
-        &mut self,
-        symbol: SymbolId,
-        venue_time: Option<Nanos>,
-        received_time: Nanos,
-        ids: DiffIds,
-    ) -> Result<u32, NotDispatched> {
-        let Some(decoder) = &self.decoder else { return Ok(0) };
-        let book = self.books.entry(symbol).or_default();
-        let outcome = book.diff(ids, decoder.levels());
-        let mut to = BookEvents {
-            publisher: &mut self.publisher,
-            stats: &self.stats,
-            owed: &mut self.owed,
-            symbol,
-            venue_time,
-            received_time,
-        };
-        match outcome {
-            DiffOutcome::Applied => to.book(book, ids.first),
-            DiffOutcome::Old => {
-                self.stats.old_books.bump(1);
-                Ok(0)
-            }
-            DiffOutcome::Buffered => {
-                self.stats.buffered.bump(1);
-                Ok(0)
-            }
-            DiffOutcome::BufferFull { first_time } => {
-                self.stats.buffered.bump(1);
-                if first_time { to.stale(StaleReason::NoSnapshot) } else { Ok(0) }
-            }
-            DiffOutcome::Gap { expected, received } => to.gap(expected, received),
-            DiffOutcome::Crossed => to.stale(StaleReason::Crossed),
-            DiffOutcome::Overflow => to.stale(StaleReason::Overflow),
-        }
-    }
-
-    fn snapshot(
-        &mut self,
-        symbol: SymbolId,
-        venue_time: Option<Nanos>,
-        received_time: Nanos,
-        last: u64,
-    ) -> Result<u32, NotDispatched> {
-        let Some(decoder) = &self.decoder else { return Ok(0) };
-        let book = self.books.entry(symbol).or_default();
-        let mut to = BookEvents {
-            publisher: &mut self.publisher,
-            stats: &self.stats,
-            owed: &mut self.owed,
-            symbol,
-            venue_time,
-            received_time,
-        };
-        let mut events = 0;
-        let mut failed = None;
-        let outcome = book.snapshot(last, decoder.levels(), |book, first| match to.book(book, first) {
-            Ok(n) => events += n,
-            Err(error) => failed = Some(error),
-        });
         if let Some(error) = failed {
             return Err(error);
         }
-        match outcome {
-            // Each buffered diff has published its own event. Without buffered diffs the snapshot is published.
-            SnapshotOutcome::Synced { applied: 0 } => events += to.book(book, last)?,
-            SnapshotOutcome::Synced { .. } => {}
-            SnapshotOutcome::TooOld => self.stats.old_snapshots.bump(1),
-            SnapshotOutcome::Older => self.stats.old_books.bump(1),
-            SnapshotOutcome::Gap { expected, received } => events += to.gap(expected, received)?,
-            SnapshotOutcome::Crossed => events += to.stale(StaleReason::Crossed)?,
-            SnapshotOutcome::Overflow => events += to.stale(StaleReason::Overflow)?,
+        if outcome.events > 0 {
+            self.stats.decode.record(clock::elapsed_ns(started, self.publisher.last_ticks()));
         }
-        Ok(events)
+        Ok(outcome)
     }
 
     /// Resets the feed after the connection was lost: every symbol with events since the last restart is stale until its

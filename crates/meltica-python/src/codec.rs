@@ -3,8 +3,8 @@
 use crate::convert::value_error;
 use crate::errors::CodecError;
 use meltica_core::codec::{
-    Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
-    SymbolRule, TimeUnit,
+    Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role,
+    SequenceSpec, Sign, SymbolRule, TimeUnit,
 };
 use meltica_core::event::Kind;
 use pyo3::prelude::*;
@@ -92,10 +92,25 @@ fn levels(object: &Any<'_>) -> PyResult<LevelsSpec> {
     Ok(LevelsSpec {
         bids: get(object, "bids")?,
         asks: get(object, "asks")?,
-        first: get(object, "first")?,
-        last: get(object, "last")?,
-        prev: get(object, "prev")?,
+        sequence: sequence(&object.getattr("sequence")?)?,
         checksum: get(object, "checksum")?,
+    })
+}
+
+fn sequence(object: &Any<'_>) -> PyResult<SequenceSpec> {
+    let kind = object.get_type().name()?.to_string();
+    Ok(match kind.as_str() {
+        "Range" => SequenceSpec::Range {
+            first: get(object, "first")?,
+            last: get(object, "last")?,
+            prev: get(object, "prev")?,
+        },
+        "Chain" => SequenceSpec::Chain { last: get(object, "last")?, prev: get(object, "prev")? },
+        "Unnumbered" => SequenceSpec::Unnumbered,
+        _ => {
+            let text = "codec declaration: expected a sequence Range, Chain or Unnumbered, saw";
+            return Err(CodecError::new_err(format!("{text} {kind}")));
+        }
     })
 }
 

@@ -113,20 +113,46 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """Update ids that grow by one with each update: a diff covers `first` to `last`."""
+
+    first: str | None = None
+    """First update id of the message. A diff needs it."""
+    last: str | None = None
+    """Last update id of the message."""
+    prev: str | None = None
+    """Last update id of the message before, if the venue sends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Each message has an id and the id of the message before. An id may be lower than the one before."""
+
+    last: str
+    """The id of the message."""
+    prev: str | None = None
+    """The id of the message before. A diff needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unnumbered:
+    """The venue does not number its messages."""
+
+
+Sequence = Range | Chain | Unnumbered
+"""The update ids of a book message."""
+
+
+@dataclass(frozen=True, slots=True)
 class Levels:
-    """The paths of the levels and the sequence of a book message.
+    """The paths of the levels, and the update ids, of a book message.
 
     Levels are arrays of arrays that start with price and quantity.
     """
 
     bids: str
     asks: str
-    first: str | None = None
-    """First update id of the message."""
-    last: str | None = None
-    """Last update id of the message."""
-    prev: str | None = None
-    """Last update id of the message before."""
+    sequence: Sequence
     checksum: str | None = None
     """Checksum of the book after the message, a 32-bit number, signed or not."""
 

@@ -2,9 +2,10 @@
 
 mod schema;
 
-use super::plan::{Conversion, Entry, Field, LevelsPlan, MAX_SLOTS, Message, Node, Slot, word};
+use super::plan::{Conversion, Entry, Field, LevelsPlan, MAX_SLOTS, Message, Node, Sequence, Slot, word};
 use super::spec::{
-    CodecSpec, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, SpecError,
+    CodecSpec, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
+    SpecError,
 };
 use super::symbols::Symbols;
 use super::{Codec, MessageInfo};
@@ -191,22 +192,48 @@ impl Compiler {
             }
             return None;
         };
-        let LevelsSpec { bids, asks, first, last, prev, checksum } = levels;
+        let LevelsSpec { bids, asks, sequence, checksum } = levels;
         let path = |part: &str| format!("{}.{part}", spec.name);
-        if spec.role == Role::BookDiff && (last.is_none() || (first.is_none() && prev.is_none())) {
-            self.fault(&path("last"), "expected a last update id and a first or previous one");
-        }
         if spec.role == Role::BookDiff && spec.id.is_some() {
             self.fault(&path("id"), "expected none: update ids identify the repetitions of a book message");
         }
         Some(LevelsPlan {
             bids: self.slot(&path("bids"), bids, Some(false)),
             asks: self.slot(&path("asks"), asks, Some(true)),
-            first: self.optional(&path("first"), first.as_ref()),
-            last: self.optional(&path("last"), last.as_ref()),
-            prev: self.optional(&path("prev"), prev.as_ref()),
+            sequence: self.sequence(spec, sequence),
             checksum: self.optional(&path("checksum"), checksum.as_ref()),
         })
+    }
+
+    fn sequence(&mut self, spec: &MessageSpec, sequence: &SequenceSpec) -> Sequence {
+        let path = |part: &str| format!("{}.sequence.{part}", spec.name);
+        let is_diff = spec.role == Role::BookDiff;
+        match sequence {
+            SequenceSpec::Range { first, last, prev } => {
+                if last.is_none() {
+                    self.fault(&path("last"), "expected the path of the last update id");
+                }
+                if is_diff && first.is_none() {
+                    let text = "expected the path of the first update id, or a Chain";
+                    self.fault(&path("first"), text);
+                }
+                Sequence::Range {
+                    first: self.optional(&path("first"), first.as_ref()),
+                    last: self.optional(&path("last"), last.as_ref()).unwrap_or_default(),
+                    prev: self.optional(&path("prev"), prev.as_ref()),
+                }
+            }
+            SequenceSpec::Chain { last, prev } => {
+                if is_diff && prev.is_none() {
+                    self.fault(&path("prev"), "expected the path of the previous message's id");
+                }
+                Sequence::Chain {
+                    last: self.slot(&path("last"), last, None),
+                    prev: self.optional(&path("prev"), prev.as_ref()),
+                }
+            }
+            SequenceSpec::Unnumbered => Sequence::Unnumbered,
+        }
     }
 
     fn symbols(&mut self, spec: &CodecSpec) -> Vec<Symbols> {

@@ -1,19 +1,42 @@
 //! The decoder: one pass over a frame, then the conversion of its message.
 
-use super::error::{DecodeError, Fail, Fault};
+use super::Codec;
+use super::error::DecodeError;
 use super::field_map::FieldMap;
 use super::levels::Levels;
 use super::read::Reader;
 use super::symbols::SymbolCache;
-use super::{Codec, MAX_FRAME};
 use crate::event::{Kind, Nanos, Payload, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use std::sync::Arc;
 
-/// The message of a frame.
+/// The update ids of a book message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BookIds {
+    /// A range of ids. A snapshot has `first == last`.
+    Range {
+        /// The first update id.
+        first: u64,
+        /// The last update id.
+        last: u64,
+        /// The last update id of the previous message, if the venue sends it.
+        prev: Option<u64>,
+    },
+    /// A link of a chain.
+    Chain {
+        /// The id of the message.
+        last: i64,
+        /// The id of the previous message; `None` in a snapshot that does not declare it.
+        prev: Option<i64>,
+    },
+    /// The venue does not number its messages.
+    Unnumbered,
+}
+
+/// A message of a frame.
 #[derive(Debug)]
-pub enum Decoded {
-    /// A complete event, whose payload is in [`Decoder::payload`].
+pub enum Decoded<'a> {
+    /// A complete event.
     Event {
         /// Index in [`Codec::messages`].
         message: u16,
@@ -25,34 +48,40 @@ pub enum Decoded {
         venue_time: Option<Nanos>,
         /// The id that identifies repetitions.
         id: Option<VenueId>,
+        /// The trade, ticker or candle, for the sink to take.
+        payload: &'a mut Payload,
     },
-    /// Changed levels, in [`Decoder::levels`].
+    /// Changed levels of a book.
     BookDiff {
+        /// Index in [`Codec::messages`].
+        message: u16,
         /// The symbol.
         symbol: SymbolId,
         /// The venue's time.
         venue_time: Option<Nanos>,
-        /// The first update id; the one after `prev` if the venue sends none.
-        first: u64,
-        /// Last update id.
-        last: u64,
-        /// The last update id of the previous message, if the venue sends it.
-        prev: Option<u64>,
+        /// The update ids.
+        ids: BookIds,
         /// The checksum of the book after the diff.
         checksum: Option<u32>,
+        /// The changed levels.
+        levels: &'a Levels,
     },
-    /// All levels, in [`Decoder::levels`].
+    /// All levels of a book.
     BookSnapshot {
+        /// Index in [`Codec::messages`].
+        message: u16,
         /// The symbol; `None` if the message has none.
         symbol: Option<SymbolId>,
         /// The venue's time.
         venue_time: Option<Nanos>,
-        /// The last update id; 0 if the venue sends none.
-        last: u64,
-        /// Checksum of the book.
+        /// The update ids.
+        ids: BookIds,
+        /// The checksum of the book.
         checksum: Option<u32>,
+        /// All levels.
+        levels: &'a Levels,
     },
-    /// Market data that the caller did not want.
+    /// Market data that the sink did not want.
     Unwanted {
         /// The kind.
         kind: Kind,
@@ -68,12 +97,34 @@ pub enum Decoded {
     Unmatched,
 }
 
+/// Receives the messages of a frame, in their order.
+pub trait Sink {
+    /// Returns whether to decode a message. It is called once the kind and symbol are known, with
+    /// [`Kind::BookSnapshot`] for book messages, but not for a snapshot without a symbol, which is always decoded.
+    fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool;
+
+    /// Receives a message, or the error of one that was refused.
+    fn message(&mut self, message: Result<Decoded<'_>, DecodeError>);
+}
+
+impl<W, M> Sink for (W, M)
+where
+    W: FnMut(Kind, SymbolId) -> bool,
+    M: FnMut(Result<Decoded<'_>, DecodeError>),
+{
+    fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool {
+        (self.0)(kind, symbol)
+    }
+
+    fn message(&mut self, message: Result<Decoded<'_>, DecodeError>) {
+        (self.1)(message);
+    }
+}
+
 /// Decodes the frames of one connection, with scratch space that is kept between frames.
 #[derive(Debug)]
 pub struct Decoder {
     codec: Arc<Codec>,
-    /// The message of the last frame.
-    message: Option<u16>,
     fields: FieldMap,
     cache: SymbolCache,
     unknown_enums: u64,
@@ -85,14 +136,7 @@ impl Decoder {
     /// Returns a decoder of the codec's messages, whose symbols are `provider`'s.
     pub fn new(codec: Arc<Codec>, provider: ProviderId) -> Self {
         let cache = SymbolCache::new(provider, codec.symbols.len());
-        Self {
-            codec,
-            message: None,
-            fields: FieldMap::default(),
-            cache,
-            unknown_enums: 0,
-            payload: Payload::Empty,
-        }
+        Self { codec, fields: FieldMap::default(), cache, unknown_enums: 0, payload: Payload::Empty }
     }
 
     /// Returns the codec.
@@ -100,16 +144,10 @@ impl Decoder {
         &self.codec
     }
 
-    /// Returns the levels of the last book message.
-    #[inline]
-    pub fn levels(&self) -> &Levels {
+    /// Returns the scratch space of levels.
+    #[cfg(test)]
+    pub(crate) fn levels(&self) -> &Levels {
         &self.fields.levels
-    }
-
-    /// Returns the payload of the last event (a trade, ticker or candle), for the caller to take.
-    #[inline]
-    pub fn payload(&mut self) -> &mut Payload {
-        &mut self.payload
     }
 
     /// Returns the number of undeclared enum values so far.
@@ -140,40 +178,24 @@ impl Decoder {
         self.cache.only()
     }
 
-    /// Decodes a frame. `wanted` is called once the kind and symbol are decoded, with [`Kind::BookSnapshot`] for book
-    /// messages. It is not called for a snapshot without a symbol, which is always decoded.
-    ///
-    /// # Errors
-    /// [`DecodeError`] if the frame is not one well-formed message. The decoder remains usable.
-    pub fn decode(
-        &mut self,
-        frame: &[u8],
-        wanted: impl FnMut(Kind, SymbolId) -> bool,
-    ) -> Result<Decoded, DecodeError> {
-        // The outcome is large, so it is written once, where it is returned, and an error is completed in place.
-        let mut outcome = self.read(frame, wanted);
-        if let Err(error) = &mut outcome {
-            error.complete(self.message, self.fields.slot, frame);
+    /// Decodes a frame and passes its messages to `sink`. A refused message does not affect later frames.
+    #[inline]
+    pub fn decode(&mut self, frame: &[u8], sink: &mut impl Sink) {
+        if let Err(mut error) = self.read(frame, sink) {
+            error.complete(self.fields.context, frame);
+            sink.message(Err(error));
         }
-        outcome
     }
 
     #[inline(never)]
-    fn read(
-        &mut self,
-        frame: &[u8],
-        wanted: impl FnMut(Kind, SymbolId) -> bool,
-    ) -> Result<Decoded, DecodeError> {
-        let Self { codec, message, fields, cache, unknown_enums, payload } = self;
-        (*message, fields.slot) = (None, DecodeError::NO_SLOT);
-        if frame.len() > MAX_FRAME {
-            return Err(Fail { at: 0, fault: Fault::TooLarge }.into());
-        }
+    fn read(&mut self, frame: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+        let Self { codec, fields, cache, unknown_enums, payload } = self;
         fields.scan(codec, frame)?;
         let Some(index) = codec.messages.iter().position(|message| fields.matches(frame, message)) else {
-            return Ok(Decoded::Unmatched);
+            sink.message(Ok(Decoded::Unmatched));
+            return Ok(());
         };
-        *message = Some(index as u16);
-        Reader { frame, fields, unknown_enums, payload }.message(codec, index, cache, wanted)
+        fields.context.message = Some(index as u16);
+        Reader { frame, fields, unknown_enums, payload }.message(codec, index as u16, cache, sink)
     }
 }

@@ -1,5 +1,7 @@
 //! The errors of decoding.
 
+use crate::names::SymbolId;
+
 /// The kind of a fault of a frame. Counted by [`Fault::name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -99,13 +101,30 @@ impl Fail {
     }
 }
 
-/// The error of a refused frame.
+/// What is being read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context {
+    /// The index of the message, once it is identified.
+    pub message: Option<u16>,
+    /// The symbol of the message, once it is read.
+    pub symbol: Option<SymbolId>,
+    /// The slot of the value.
+    pub slot: u8,
+}
+
+impl Context {
+    pub const NONE: Self = Self { message: None, symbol: None, slot: DecodeError::NO_SLOT };
+}
+
+/// The error of a refused message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeError {
     /// The kind of fault.
     pub fault: Fault,
     /// The index of the message in the declaration, if it was identified.
     pub message: Option<u16>,
+    /// The symbol of the message, if it was read.
+    pub symbol: Option<SymbolId>,
     /// The position in the frame.
     pub offset: u32,
     pub(super) slot: u8,
@@ -116,13 +135,14 @@ pub struct DecodeError {
 impl DecodeError {
     pub(super) const NO_SLOT: u8 = u8::MAX;
 
-    /// Adds the message, the slot and the text at the fault.
+    /// Adds the context and the text at the fault.
     #[cold]
-    pub(super) fn complete(&mut self, message: Option<u16>, slot: u8, frame: &[u8]) {
+    pub(super) fn complete(&mut self, context: Context, frame: &[u8]) {
         let rest = frame.get(self.offset as usize..).unwrap_or_default();
         let len = rest.len().min(self.found.len());
         self.found[..len].copy_from_slice(&rest[..len]);
-        (self.found_len, self.message, self.slot) = (len as u8, message, slot);
+        self.found_len = len as u8;
+        (self.message, self.symbol, self.slot) = (context.message, context.symbol, context.slot);
     }
 
     /// Returns the name of the fault, for counters.
@@ -139,7 +159,15 @@ impl DecodeError {
 impl From<Fail> for DecodeError {
     #[inline]
     fn from(Fail { at, fault }: Fail) -> Self {
-        Self { fault, message: None, offset: at, slot: Self::NO_SLOT, found: [0; 16], found_len: 0 }
+        Self {
+            fault,
+            message: None,
+            symbol: None,
+            offset: at,
+            slot: Self::NO_SLOT,
+            found: [0; 16],
+            found_len: 0,
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The pass over a frame, which records the values at the declared paths.
 
-use super::Codec;
-use super::error::{DecodeError, Fail, Fault};
+use super::error::{Context, Fail, Fault};
 use super::levels::Levels;
 use super::plan::{Entry, MAX_SLOTS, Message, Slot, word};
 use super::scan::{self, Scan, blank, byte};
+use super::{Codec, MAX_FRAME};
 use std::borrow::Cow;
 
 /// The kind of a JSON value.
@@ -34,8 +34,8 @@ pub(super) struct Span {
 pub(super) struct FieldMap {
     /// The slots with a value, one bit per slot.
     filled: u64,
-    /// The current slot, for errors.
-    pub slot: Slot,
+    /// What is being read, for errors.
+    pub context: Context,
     spans: [Span; MAX_SLOTS],
     pub levels: Levels,
     /// The faults of bids and asks that are not levels.
@@ -46,7 +46,7 @@ impl Default for FieldMap {
     fn default() -> Self {
         Self {
             filled: 0,
-            slot: DecodeError::NO_SLOT,
+            context: Context::NONE,
             spans: [Span::default(); MAX_SLOTS],
             levels: Levels::default(),
             fails: [None; 2],
@@ -57,8 +57,12 @@ impl Default for FieldMap {
 impl FieldMap {
     pub fn scan(&mut self, codec: &Codec, frame: &[u8]) -> Scan<()> {
         self.filled = 0;
+        self.context = Context::NONE;
         self.levels.clear();
         self.fails = [None; 2];
+        if frame.len() > MAX_FRAME {
+            return Fail::new(Fault::TooLarge, 0);
+        }
         let at = blank(frame, 0);
         let at = match byte(frame, at)? {
             b'{' => self.object(codec, frame, at + 1, codec.top)?,

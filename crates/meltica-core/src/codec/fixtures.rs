@@ -1,8 +1,8 @@
 //! A venue's declaration and one frame of each message, for tests and fuzzing. Not part of the product.
 
 use super::{
-    CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, Sign,
-    SymbolRule, TimeUnit,
+    CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
+    Sign, SymbolRule, TimeUnit,
 };
 use crate::event::Kind;
 
@@ -88,14 +88,17 @@ fn kline() -> MessageSpec {
     kline
 }
 
+fn range(first: Option<&str>, last: &str) -> SequenceSpec {
+    SequenceSpec::Range { first: first.map(Into::into), last: Some(last.into()), prev: None }
+}
+
 fn depth_update() -> MessageSpec {
     let mut diff = message("depthUpdate", Role::BookDiff, equals("e", "depthUpdate"));
     diff.levels = Some(LevelsSpec {
         bids: "b".into(),
         asks: "a".into(),
-        first: Some("U".into()),
-        last: Some("u".into()),
-        ..LevelsSpec::default()
+        sequence: range(Some("U"), "u"),
+        checksum: None,
     });
     diff
 }
@@ -106,8 +109,8 @@ fn depth() -> MessageSpec {
     snapshot.levels = Some(LevelsSpec {
         bids: "bids".into(),
         asks: "asks".into(),
-        last: Some("lastUpdateId".into()),
-        ..LevelsSpec::default()
+        sequence: range(None, "lastUpdateId"),
+        checksum: None,
     });
     snapshot
 }

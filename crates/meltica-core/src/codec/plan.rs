@@ -101,14 +101,20 @@ pub(super) enum Conversion {
     Bool,
 }
 
+/// A compiled [`SequenceSpec`](super::SequenceSpec).
+#[derive(Debug)]
+pub(super) enum Sequence {
+    Range { first: Option<Slot>, last: Slot, prev: Option<Slot> },
+    Chain { last: Slot, prev: Option<Slot> },
+    Unnumbered,
+}
+
 /// A compiled [`LevelsSpec`](super::LevelsSpec).
 #[derive(Debug)]
 pub(super) struct LevelsPlan {
     pub bids: Slot,
     pub asks: Slot,
-    pub first: Option<Slot>,
-    pub last: Option<Slot>,
-    pub prev: Option<Slot>,
+    pub sequence: Sequence,
     pub checksum: Option<Slot>,
 }
 

@@ -2,11 +2,11 @@
 
 use super::error::{DecodeError, Fail, Fault};
 use super::field_map::{FieldMap, Span, TokenKind};
-use super::plan::{Conversion, Field, LevelsPlan, Message, Slot};
+use super::plan::{Conversion, Field, LevelsPlan, Message, Sequence, Slot};
 use super::scan::Scan;
 use super::spec::{IdMode, Role, Sign, TimeUnit};
 use super::symbols::SymbolCache;
-use super::{Codec, Decoded, number};
+use super::{BookIds, Codec, Decoded, Sink, number};
 use crate::decimal::Decimal;
 use crate::event::{Kind, Kline, Nanos, Payload, ShortText, Side, Ticker, Trade, VenueId};
 use crate::names::SymbolId;
@@ -25,32 +25,54 @@ impl<'a> Reader<'a> {
     pub fn message(
         &mut self,
         codec: &Codec,
-        index: usize,
+        index: u16,
         cache: &mut SymbolCache,
-        mut wanted: impl FnMut(Kind, SymbolId) -> bool,
-    ) -> Result<Decoded, DecodeError> {
-        let message = &codec.messages[index];
+        sink: &mut impl Sink,
+    ) -> Result<(), DecodeError> {
+        let message = &codec.messages[usize::from(index)];
         let kind = match message.role {
             Role::Event(kind) => kind,
             Role::BookDiff | Role::BookSnapshot => Kind::BookSnapshot,
-            Role::Control => return Ok(Decoded::Control { message: index as u16 }),
+            Role::Control => {
+                sink.message(Ok(Decoded::Control { message: index }));
+                return Ok(());
+            }
         };
         let symbol = self.symbol(codec, message, cache)?;
-        if let Some(symbol) = symbol.filter(|symbol| !wanted(kind, *symbol)) {
-            return Ok(Decoded::Unwanted { kind, symbol });
+        self.fields.context.symbol = symbol;
+        if let Some(symbol) = symbol.filter(|symbol| !sink.wanted(kind, *symbol)) {
+            sink.message(Ok(Decoded::Unwanted { kind, symbol }));
+            return Ok(());
         }
         let venue_time = match message.venue_time {
             Some((slot, unit)) => self.time(slot, unit)?,
             None => None,
         };
         if let Some(plan) = &message.levels {
-            return self.book(message.role, plan, symbol, venue_time);
+            let (ids, checksum) = self.book(plan)?;
+            let levels = &self.fields.levels;
+            sink.message(Ok(match (message.role, symbol) {
+                (Role::BookDiff, Some(symbol)) => {
+                    Decoded::BookDiff { message: index, symbol, venue_time, ids, checksum, levels }
+                }
+                _ => Decoded::BookSnapshot { message: index, symbol, venue_time, ids, checksum, levels },
+            }));
+            return Ok(());
         }
         let Some(symbol) = symbol else { return Ok(self.missing()?) };
-        let message_id = match message.id {
+        let id = match message.id {
             Some((slot, mode)) => Some(self.id(slot, mode)?),
             None => None,
         };
+        self.payload(kind, message, id)?;
+        let payload = &mut *self.payload;
+        sink.message(Ok(Decoded::Event { message: index, kind, symbol, venue_time, id, payload }));
+        Ok(())
+    }
+
+    /// Converts the fields of an event, in place.
+    #[inline(always)]
+    fn payload(&mut self, kind: Kind, message: &Message, message_id: Option<VenueId>) -> Scan<()> {
         // The compiler of declarations orders fields as their schema does, so the patterns match.
         match (kind, &message.fields[..]) {
             (Kind::Trade, [Some(id), side, Some(price), Some(quantity)]) => {
@@ -72,7 +94,7 @@ impl<'a> Reader<'a> {
             (Kind::KlineSummary, fields) => *self.payload = Payload::Kline(self.kline(fields)?),
             _ => self.missing()?,
         }
-        Ok(Decoded::Event { message: index as u16, kind, symbol, venue_time, id: message_id })
+        Ok(())
     }
 
     fn kline(&mut self, fields: &[Option<Field>]) -> Scan<Kline> {
@@ -101,14 +123,15 @@ impl<'a> Reader<'a> {
 
     #[cold]
     fn bad<T>(&self, fault: Fault) -> Scan<T> {
-        let at = self.fields.span(self.fields.slot).map_or(self.frame.len(), |span| span.start as usize);
+        let at =
+            self.fields.span(self.fields.context.slot).map_or(self.frame.len(), |span| span.start as usize);
         Fail::new(fault, at)
     }
 
     /// Returns the text of a scalar, or `None` if it is absent.
     #[inline]
     fn text(&mut self, slot: Slot, fault: Fault) -> Scan<Option<Cow<'a, [u8]>>> {
-        self.fields.slot = slot;
+        self.fields.context.slot = slot;
         match self.fields.text(self.frame, slot) {
             Some(None) => self.bad(fault),
             text => Ok(text.flatten()),
@@ -125,7 +148,7 @@ impl<'a> Reader<'a> {
         if let Some(slot) = message.symbol
             && let Some(Span { start, end, token: TokenKind::Text }) = self.fields.span(slot)
         {
-            self.fields.slot = slot;
+            self.fields.context.slot = slot;
             return match cache.get(&codec.symbols, self.frame, start as usize, end as usize) {
                 Ok(symbol) => Ok(Some(symbol)),
                 Err(fault) => self.bad(fault),
@@ -163,7 +186,7 @@ impl<'a> Reader<'a> {
     /// Returns a whole number, or `None` if it is absent.
     #[inline(always)]
     fn integer(&mut self, slot: Slot, fault: Fault) -> Scan<Option<u64>> {
-        self.fields.slot = slot;
+        self.fields.context.slot = slot;
         let Some(span) = self.fields.span(slot) else { return Ok(None) };
         let text = self.frame.get(span.start as usize..span.end as usize).unwrap_or_default();
         match number::integer(text) {
@@ -200,44 +223,50 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn book(
-        &mut self,
-        role: Role,
-        plan: &LevelsPlan,
-        symbol: Option<SymbolId>,
-        venue_time: Option<Nanos>,
-    ) -> Result<Decoded, DecodeError> {
+    fn book(&mut self, plan: &LevelsPlan) -> Scan<(BookIds, Option<u32>)> {
         for (slot, asks) in [(plan.bids, false), (plan.asks, true)] {
-            self.fields.slot = slot;
+            self.fields.context.slot = slot;
             match (self.fields.span(slot), self.fields.fails[usize::from(asks)]) {
                 (None, _) => self.missing()?,
-                (_, Some(fail)) => return Err(fail.into()),
+                (_, Some(fail)) => return Err(fail),
                 (Some(span), None) if span.token != TokenKind::Levels => self.bad(Fault::Syntax)?,
                 _ => {}
             }
         }
-        let mut ids = [None; 3];
-        for (id, slot) in ids.iter_mut().zip([plan.first, plan.last, plan.prev]) {
-            if let Some(slot) = slot {
-                *id = Some(match self.integer(slot, Fault::BadId)? {
-                    Some(id) => id,
-                    None => self.missing()?,
-                });
+        let ids = match plan.sequence {
+            Sequence::Range { first, last, prev } => {
+                let last = self.update_id(last)?;
+                let first = first.map_or(Ok(last), |slot| self.update_id(slot))?;
+                BookIds::Range { first, last, prev: prev.map(|slot| self.update_id(slot)).transpose()? }
             }
-        }
+            Sequence::Chain { last, prev } => {
+                let prev = prev.map(|slot| self.chain_id(slot)).transpose()?;
+                BookIds::Chain { last: self.chain_id(last)?, prev }
+            }
+            Sequence::Unnumbered => BookIds::Unnumbered,
+        };
         let checksum = match plan.checksum {
             Some(slot) => self.checksum(slot)?,
             None => None,
         };
-        let [first, last, prev] = ids;
-        let last = last.unwrap_or_default();
-        Ok(match (role, symbol) {
-            (Role::BookDiff, Some(symbol)) => {
-                let first = first.or(prev.and_then(|prev| prev.checked_add(1))).unwrap_or(last);
-                Decoded::BookDiff { symbol, venue_time, first, last, prev, checksum }
-            }
-            _ => Decoded::BookSnapshot { symbol, venue_time, last, checksum },
-        })
+        Ok((ids, checksum))
+    }
+
+    #[inline]
+    fn update_id(&mut self, slot: Slot) -> Scan<u64> {
+        match self.integer(slot, Fault::BadId)? {
+            Some(id) => Ok(id),
+            None => self.missing(),
+        }
+    }
+
+    fn chain_id(&mut self, slot: Slot) -> Scan<i64> {
+        let Some(text) = self.text(slot, Fault::BadId)? else { return self.missing() };
+        let (digits, negative) = text.strip_prefix(b"-").map_or((&text[..], false), |digits| (digits, true));
+        match number::integer(digits).and_then(|id| i64::try_from(id).ok()) {
+            Some(id) => Ok(if negative { -id } else { id }),
+            None => self.bad(Fault::BadId),
+        }
     }
 
     fn checksum(&mut self, slot: Slot) -> Scan<Option<u32>> {
@@ -262,7 +291,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn decimal(&mut self, field: Option<&Field>) -> Scan<Option<Decimal>> {
         let Some(field) = field else { return Ok(None) };
-        self.fields.slot = field.slot;
+        self.fields.context.slot = field.slot;
         let Some(span) = self.fields.span(field.slot) else {
             return if field.required { self.missing() } else { Ok(None) };
         };
@@ -300,7 +329,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn side(&mut self, field: Option<&Field>) -> Scan<Option<Side>> {
         let Some(Field { slot, required, convert: Conversion::Side(names) }) = field else { return Ok(None) };
-        self.fields.slot = *slot;
+        self.fields.context.slot = *slot;
         if self.fields.span(*slot).is_none() {
             return if *required { self.missing() } else { Ok(None) };
         }

@@ -149,6 +149,30 @@ pub struct FieldSpec {
     pub required: bool,
 }
 
+/// The update ids of a book message.
+#[derive(Debug, Clone, Default)]
+pub enum SequenceSpec {
+    /// Ids that grow by one with each update. A diff needs `first` and `last`, a snapshot `last`.
+    Range {
+        /// The path of the first update id of the message.
+        first: Option<String>,
+        /// The path of the last update id of the message.
+        last: Option<String>,
+        /// The path of the last update id of the previous message.
+        prev: Option<String>,
+    },
+    /// Each message has an id, of either sign, and the id of the previous message. A diff needs `prev`.
+    Chain {
+        /// The path of the id.
+        last: String,
+        /// The path of the id of the previous message.
+        prev: Option<String>,
+    },
+    /// The venue does not number its messages.
+    #[default]
+    Unnumbered,
+}
+
 /// The levels of a book message: arrays of arrays that begin with price and quantity.
 #[derive(Debug, Clone, Default)]
 pub struct LevelsSpec {
@@ -156,12 +180,8 @@ pub struct LevelsSpec {
     pub bids: String,
     /// The path of the asks.
     pub asks: String,
-    /// The path of the first update id of the message.
-    pub first: Option<String>,
-    /// The path of the last update id of the message.
-    pub last: Option<String>,
-    /// The path of the last update id of the previous message.
-    pub prev: Option<String>,
+    /// The update ids.
+    pub sequence: SequenceSpec,
     /// The path of the checksum of the book after the message, a 32-bit number, signed or unsigned.
     pub checksum: Option<String>,
 }

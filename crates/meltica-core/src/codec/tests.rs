@@ -15,14 +15,58 @@ fn decoder() -> Decoder {
     decoder_of(binance_spec())
 }
 
-fn decode(frame: impl AsRef<[u8]>) -> Result<Decoded, DecodeError> {
-    decoder().decode(frame.as_ref(), |_, _| true)
+/// What became of a message. What it refers to outlives the decoder, because a test leaks it.
+type Outcome = Result<Decoded<'static>, DecodeError>;
+
+/// Returns the outcomes of the messages of a frame.
+fn all(
+    decoder: &mut Decoder,
+    frame: impl AsRef<[u8]>,
+    wanted: impl FnMut(Kind, SymbolId) -> bool,
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    let keep = |message: Result<Decoded<'_>, DecodeError>| {
+        outcomes.push(message.map(|decoded| match decoded {
+            Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
+                let payload = Box::leak(Box::new(std::mem::take(payload)));
+                Decoded::Event { message, kind, symbol, venue_time, id, payload }
+            }
+            Decoded::BookDiff { message, symbol, venue_time, ids, checksum, levels } => {
+                let levels = Box::leak(Box::new(levels.clone()));
+                Decoded::BookDiff { message, symbol, venue_time, ids, checksum, levels }
+            }
+            Decoded::BookSnapshot { message, symbol, venue_time, ids, checksum, levels } => {
+                let levels = Box::leak(Box::new(levels.clone()));
+                Decoded::BookSnapshot { message, symbol, venue_time, ids, checksum, levels }
+            }
+            Decoded::Unwanted { kind, symbol } => Decoded::Unwanted { kind, symbol },
+            Decoded::Control { message } => Decoded::Control { message },
+            Decoded::Unmatched => Decoded::Unmatched,
+        }));
+    };
+    decoder.decode(frame.as_ref(), &mut (wanted, keep));
+    outcomes
 }
 
-fn event(frame: impl AsRef<[u8]>) -> (Decoded, Payload) {
-    let mut decoder = decoder();
-    let decoded = decoder.decode(frame.as_ref(), |_, _| true).unwrap();
-    (decoded, std::mem::take(decoder.payload()))
+/// Returns the outcome of the only message of a frame.
+fn one(decoder: &mut Decoder, frame: impl AsRef<[u8]>) -> Outcome {
+    let mut outcomes = all(decoder, &frame, |_, _| true);
+    assert_eq!(outcomes.len(), 1, "{}", String::from_utf8_lossy(frame.as_ref()));
+    outcomes.remove(0)
+}
+
+fn decode(frame: impl AsRef<[u8]>) -> Outcome {
+    one(&mut decoder(), frame)
+}
+
+fn event(frame: impl AsRef<[u8]>) -> (Decoded<'static>, Payload) {
+    match decode(&frame).unwrap() {
+        Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
+            let taken = std::mem::take(payload);
+            (Decoded::Event { message, kind, symbol, venue_time, id, payload }, taken)
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 fn fault(frame: impl AsRef<[u8]>) -> &'static str {
@@ -45,7 +89,7 @@ fn name(symbol: SymbolId) -> &'static str {
 fn trades_decode_bare_and_wrapped() {
     for frame in [TRADE.to_owned(), wrap(TRADE), TRADE.replace(',', " ,\n").replace(':', "\t: ")] {
         let (decoded, payload) = event(&frame);
-        let (Decoded::Event { message, kind, symbol, venue_time, id }, Payload::Trade(trade)) =
+        let (Decoded::Event { message, kind, symbol, venue_time, id, .. }, Payload::Trade(trade)) =
             (decoded, payload)
         else {
             panic!("{frame}")
@@ -100,24 +144,22 @@ fn candles_are_read_from_nested_keys() {
 #[test]
 fn books_leave_their_levels_in_the_decoder() {
     let mut decoder = decoder();
-    let diff = decoder.decode(DIFF.as_bytes(), |kind, _| kind == Kind::BookSnapshot).unwrap();
-    let Decoded::BookDiff { symbol, venue_time, first, last, prev: None, checksum: None } = diff else {
-        panic!()
-    };
-    assert_eq!((name(symbol), first, last), ("BTC-USDT", 50_093_239_203, 50_093_239_207));
+    let diff = all(&mut decoder, DIFF, |kind, _| kind == Kind::BookSnapshot).remove(0).unwrap();
+    let Decoded::BookDiff { symbol, venue_time, ids, checksum: None, levels, .. } = diff else { panic!() };
+    assert_eq!(name(symbol), "BTC-USDT");
+    assert_eq!(ids, BookIds::Range { first: 50_093_239_203, last: 50_093_239_207, prev: None });
     assert_eq!(venue_time, Some(1_723_161_255_308_000_000));
-    let levels = decoder.levels();
     assert_eq!((levels.price_scale, levels.quantity_scale), (8, 8));
     assert_eq!(levels.bids, [PriceLevel { price: 5_565_387_000_000, quantity: 0 }]);
     assert_eq!(levels.asks[1], PriceLevel { price: 6_184_430_000_000, quantity: 40_163_000 });
     for (frame, symbol) in [(SNAPSHOT.to_owned(), None), (wrap(SNAPSHOT), Some("BTC-USDT"))] {
-        let Decoded::BookSnapshot { symbol: of, last, .. } =
-            decoder.decode(frame.as_bytes(), |_, _| true).unwrap()
+        let Decoded::BookSnapshot { symbol: of, ids: BookIds::Range { last, .. }, levels, .. } =
+            one(&mut decoder, frame).unwrap()
         else {
             panic!()
         };
         assert_eq!((of.map(name), last), (symbol, 50_093_239_218));
-        assert_eq!((decoder.levels().bids.len(), decoder.levels().asks.len()), (1, 1));
+        assert_eq!((levels.bids.len(), levels.asks.len()), (1, 1));
     }
 }
 
@@ -126,10 +168,9 @@ type Bids = ((u8, u8), Vec<(i64, i64)>);
 
 /// Returns the levels of a diff with these bids.
 fn bids(text: &str) -> Result<Bids, &'static str> {
-    let mut decoder = decoder();
     let frame = format!(r#"{{"e":"depthUpdate","s":"BTCUSDT","U":1,"u":2,"b":{text},"a":[]}}"#);
-    decoder.decode(frame.as_bytes(), |_, _| true).map_err(|error| error.kind())?;
-    let levels = decoder.levels();
+    let decoded = decode(frame).map_err(|error| error.kind())?;
+    let Decoded::BookDiff { levels, .. } = decoded else { panic!("{decoded:?}") };
     let bids = levels.bids.iter().map(|level| (level.price, level.quantity)).collect();
     Ok(((levels.price_scale, levels.quantity_scale), bids))
 }
@@ -178,7 +219,7 @@ fn malformed_levels_are_refused() {
 fn unwanted_messages_are_not_converted() {
     let frame = TRADE.replace("61837.63000000", "no number");
     assert_eq!(fault(&frame), "bad_number");
-    let decoded = decoder().decode(frame.as_bytes(), |_, _| false).unwrap();
+    let decoded = all(&mut decoder(), frame, |_, _| false).remove(0).unwrap();
     assert!(matches!(decoded, Decoded::Unwanted { kind: Kind::Trade, symbol } if name(symbol) == "BTC-USDT"));
 }
 
@@ -228,9 +269,7 @@ fn texts_with_equal_words_are_distinguished() {
     {
         let frame = TRADE.replace("BTCUSDT", text);
         for _ in 0..2 {
-            let Ok(Decoded::Event { symbol, .. }) = decoder.decode(frame.as_bytes(), |_, _| true) else {
-                panic!()
-            };
+            let Ok(Decoded::Event { symbol, .. }) = one(&mut decoder, &frame) else { panic!() };
             assert_eq!(name(symbol), canonical);
         }
     }
@@ -241,7 +280,7 @@ fn texts_with_equal_words_are_distinguished() {
         [("price_of_the_trade", true), ("price_of_no_trade_", false), ("price_of+the_trade", false)]
     {
         let frame = TRADE.replace(r#""p""#, &format!("{key:?}"));
-        assert_eq!(decoder.decode(frame.as_bytes(), |_, _| true).is_ok(), found, "{key}");
+        assert_eq!(one(&mut decoder, frame).is_ok(), found, "{key}");
     }
     spec.messages[1].fields[3].path = "price_of+the_trade".into();
     let faults = Codec::compile(spec).unwrap_err().faults;
@@ -316,13 +355,15 @@ fn an_error_names_message_path_and_text() {
 fn unknown_enum_values_are_counted_and_absent_unless_required() {
     let frame = TRADE.replace(r#""m":true"#, r#""m":"both""#);
     let mut decoder = decoder();
-    assert!(matches!(decoder.decode(frame.as_bytes(), |_, _| true), Ok(Decoded::Event { .. })));
-    assert!(matches!(decoder.payload(), Payload::Trade(trade) if trade.side.is_none()));
+    let Ok(Decoded::Event { payload: Payload::Trade(trade), .. }) = one(&mut decoder, &frame) else {
+        panic!()
+    };
+    assert_eq!(trade.side, None);
     assert_eq!(decoder.unknown_enums(), 1);
     let mut spec = binance_spec();
     spec.messages[1].fields[1].required = true;
     let mut decoder = decoder_of(spec);
-    assert_eq!(decoder.decode(frame.as_bytes(), |_, _| true).unwrap_err().kind(), "bad_enum");
+    assert_eq!(one(&mut decoder, frame).unwrap_err().kind(), "bad_enum");
     assert_eq!(decoder.unknown_enums(), 1);
 }
 
@@ -360,7 +401,7 @@ fn a_control_message_has_conditions_only() {
     let mut spec = binance_spec();
     spec.messages.insert(0, control(vec![Match::Present("id".into())]));
     let mut decoder = decoder_of(spec.clone());
-    let mut decode = |frame: &str| decoder.decode(frame.as_bytes(), |_, _| true).unwrap();
+    let mut decode = |frame: &str| one(&mut decoder, frame).unwrap();
     assert!(matches!(decode(r#"{"result":null,"id":7}"#), Decoded::Control { message: 0 }));
     assert!(matches!(decode(TRADE), Decoded::Event { kind: Kind::Trade, .. }));
     assert!(matches!(decode(r#"{"result":null}"#), Decoded::Unmatched));

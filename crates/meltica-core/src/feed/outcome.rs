@@ -2,7 +2,8 @@
 
 /// Counts the messages of the frames passed to [`Feed::frame`](super::Feed::frame) by outcome.
 ///
-/// Each message counts as exactly one of `decoded`, `control`, `unmatched` and `bad`. A frame holds one message.
+/// Each message counts as exactly one of `decoded`, `control`, `unmatched` and `bad`. A frame holds one message
+/// or several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedOutcome {
     /// Events dispatched, notices about books included.
@@ -19,12 +20,6 @@ pub struct FeedOutcome {
 }
 
 impl FeedOutcome {
-    const NONE: Self = Self { events: 0, decoded: 0, control: 0, unmatched: 0, bad: 0 };
-    pub(super) const DECODED: Self = Self { decoded: 1, ..Self::NONE };
-    pub(super) const CONTROL: Self = Self { control: 1, ..Self::NONE };
-    pub(super) const UNMATCHED: Self = Self { unmatched: 1, ..Self::NONE };
-    pub(super) const BAD: Self = Self { bad: 1, ..Self::NONE };
-
     /// Returns whether the adapter has to handle the frame: some message of it is control or unmatched.
     #[inline]
     pub const fn needs_adapter(self) -> bool {

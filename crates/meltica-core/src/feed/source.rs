@@ -1,6 +1,5 @@
 //! The sources of frames.
 
-use crate::codec::Decoder;
 use crate::names::SymbolId;
 
 /// The source of a frame. It determines the symbol of a book snapshot that names none.
@@ -15,14 +14,14 @@ pub enum Source {
 }
 
 impl Source {
-    /// Returns the symbol of a snapshot that `decoder` has decoded, given the one that it names.
+    /// Returns the symbol of a snapshot, given the one that it names and the only one of earlier frames.
     ///
     /// # Errors
     /// The kind and the text of the fault if the symbol is not certain.
     pub(super) fn symbol(
         self,
         named: Option<SymbolId>,
-        decoder: &Decoder,
+        only: Option<SymbolId>,
     ) -> Result<SymbolId, (&'static str, String)> {
         match (self, named) {
             (Self::Request(symbol), Some(named)) if named != symbol => Err((
@@ -33,7 +32,7 @@ impl Source {
             (Self::Stream, None) => {
                 Err(("no_symbol", "the snapshot names no symbol; pass the requested one".into()))
             }
-            (Self::Recording, None) => decoder.only_symbol().ok_or_else(|| {
+            (Self::Recording, None) => only.ok_or_else(|| {
                 let text = "the snapshot names no symbol, and the recording has messages of none or several; \
                             record it in the envelope of a stream";
                 ("no_symbol", text.into())

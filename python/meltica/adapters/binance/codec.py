@@ -18,6 +18,7 @@ from meltica.adapters import (
     Field,
     Levels,
     Message,
+    Range,
     SymbolRule,
     absent,
     decimal,
@@ -112,7 +113,7 @@ DEPTH_UPDATE = Message(
     matches=(equals("e", "depthUpdate"),),
     symbol="s",
     venue_time=("E", "ms"),
-    levels=Levels(bids="b", asks="a", first="U", last="u"),
+    levels=Levels(bids="b", asks="a", sequence=Range(first="U", last="u")),
 )
 
 KLINE = Message(
@@ -138,7 +139,7 @@ DEPTH_SNAPSHOT = Message(
     name="depth",
     role="BookSnapshot",
     matches=(absent("e"), present("lastUpdateId")),
-    levels=Levels(bids="bids", asks="asks", last="lastUpdateId"),
+    levels=Levels(bids="bids", asks="asks", sequence=Range(last="lastUpdateId")),
 )
 
 BINANCE = Codec(

@@ -9,6 +9,7 @@ from meltica.adapters import (
     Field,
     Levels,
     Message,
+    Range,
     SymbolRule,
     decimal,
     equals,
@@ -78,7 +79,7 @@ DEPTH = Message(
     matches=(equals("type", "depth"),),
     symbol="symbol",
     venue_time=_TIME,
-    levels=Levels(bids="bids", asks="asks", first="first", last="last"),
+    levels=Levels(bids="bids", asks="asks", sequence=Range(first="first", last="last")),
 )
 
 DEPTH_SNAPSHOT = Message(
@@ -87,7 +88,7 @@ DEPTH_SNAPSHOT = Message(
     matches=(equals("type", "depthSnapshot"),),
     symbol="symbol",
     venue_time=_TIME,
-    levels=Levels(bids="bids", asks="asks", last="last"),
+    levels=Levels(bids="bids", asks="asks", sequence=Range(last="last")),
 )
 
 REPLY = Message(name="reply", role="Control", matches=(present("op"),))

@@ -1,8 +1,11 @@
 //! A recorded session, decoded and assembled, against the expected top of the book after each diff.
 
-use super::decoder;
+use super::{decoder, one};
 use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
-use crate::codec::{CodecSpec, Convert, Decoded, FieldSpec, IdMode, Match, MessageSpec, Role, Sign};
+use crate::codec::{
+    BookIds, CodecSpec, Convert, DecodeError, Decoded, FieldSpec, IdMode, Match, MessageSpec, Role,
+    SequenceSpec, Sign,
+};
 use crate::decimal::Decimal;
 use crate::event::{Book, Kind, PriceLevel};
 use std::collections::BTreeMap;
@@ -86,27 +89,30 @@ fn every_diff_of_the_session_leaves_the_expected_top() {
         assert_eq!(Some(top_row(&out, first)), expected.next());
     };
     for frame in frames(&session) {
-        let what = match decoder.decode(frame, |_, _| true) {
-            Ok(Decoded::Event { kind, .. }) => kind.name(),
-            Ok(Decoded::BookDiff { first, last, prev, .. }) => {
-                match book.diff(DiffIds { first, last, prev }, decoder.levels()) {
-                    DiffOutcome::Buffered => "buffered",
-                    DiffOutcome::Applied => {
-                        check(&book, first);
-                        "applied"
+        let message = |message: Result<Decoded<'_>, DecodeError>| {
+            let what = match message {
+                Ok(Decoded::Event { kind, .. }) => kind.name(),
+                Ok(Decoded::BookDiff { ids: BookIds::Range { first, last, prev }, levels, .. }) => {
+                    match book.diff(DiffIds { first, last, prev }, levels) {
+                        DiffOutcome::Buffered => "buffered",
+                        DiffOutcome::Applied => {
+                            check(&book, first);
+                            "applied"
+                        }
+                        other => panic!("{other:?}"),
                     }
-                    other => panic!("{other:?}"),
                 }
-            }
-            Ok(Decoded::BookSnapshot { last, .. }) => {
-                let outcome = book.snapshot(last, decoder.levels(), &mut check);
-                // The last of the three preceding diffs has updates beyond the snapshot.
-                assert_eq!(outcome, SnapshotOutcome::Synced { applied: 1 });
-                "snapshot"
-            }
-            other => panic!("{}: {other:?}", String::from_utf8_lossy(frame)),
+                Ok(Decoded::BookSnapshot { ids: BookIds::Range { last, .. }, levels, .. }) => {
+                    let outcome = book.snapshot(last, levels, &mut check);
+                    // The last of the three preceding diffs has updates beyond the snapshot.
+                    assert_eq!(outcome, SnapshotOutcome::Synced { applied: 1 });
+                    "snapshot"
+                }
+                other => panic!("{}: {other:?}", String::from_utf8_lossy(frame)),
+            };
+            *counts.entry(what).or_insert(0) += 1;
         };
-        *counts.entry(what).or_insert(0) += 1;
+        decoder.decode(frame, &mut (|_, _| true, message));
     }
     assert_eq!(expected.next(), None);
     assert_eq!((counts["buffered"], counts["applied"], counts["snapshot"]), (3, 3448, 1));
@@ -119,20 +125,20 @@ fn a_lost_diff_is_a_gap_and_a_snapshot_synchronises_the_book() {
     let (mut decoder, mut lossy, mut whole) = (decoder(), BookAssembler::default(), BookAssembler::default());
     let (mut top, mut other, mut lost, mut gaps) = (Book::default(), Book::default(), false, 0);
     for frame in frames(&session) {
-        match decoder.decode(frame, |_, _| true) {
-            Ok(Decoded::BookSnapshot { last, .. }) => {
+        let message = |message: Result<Decoded<'_>, DecodeError>| match message {
+            Ok(Decoded::BookSnapshot { ids: BookIds::Range { last, .. }, levels, .. }) => {
                 for book in [&mut whole, &mut lossy] {
-                    book.snapshot(last, decoder.levels(), |_, _| {});
+                    book.snapshot(last, levels, |_, _| {});
                 }
             }
-            Ok(Decoded::BookDiff { first, last, prev, .. }) => {
+            Ok(Decoded::BookDiff { ids: BookIds::Range { first, last, prev }, levels, .. }) => {
                 let ids = DiffIds { first, last, prev };
-                let applied = whole.diff(ids, decoder.levels());
+                let applied = whole.diff(ids, levels);
                 if !lost && last % 100 == 7 && applied == DiffOutcome::Applied {
                     lost = true;
-                    continue;
+                    return;
                 }
-                let outcome = lossy.diff(ids, decoder.levels());
+                let outcome = lossy.diff(ids, levels);
                 whole.copy_top(usize::MAX, &mut top);
                 if lost {
                     assert!(
@@ -140,7 +146,7 @@ fn a_lost_diff_is_a_gap_and_a_snapshot_synchronises_the_book() {
                         "{outcome:?}"
                     );
                     assert!(!lossy.is_synced());
-                    let mut levels = decoder.levels().clone();
+                    let mut levels = levels.clone();
                     (levels.bids, levels.asks) = (top.bids.clone(), top.asks.clone());
                     let outcome = lossy.snapshot(last, &levels, |_, _| {});
                     assert_eq!(outcome, SnapshotOutcome::Synced { applied: 0 });
@@ -152,7 +158,8 @@ fn a_lost_diff_is_a_gap_and_a_snapshot_synchronises_the_book() {
                 assert_eq!((&top.bids, &top.asks), (&other.bids, &other.asks));
             }
             _ => {}
-        }
+        };
+        decoder.decode(frame, &mut (|_, _| true, message));
     }
     assert!(gaps > 20, "{gaps}");
 }
@@ -187,10 +194,8 @@ fn other_spec() -> CodecSpec {
     books.levels = Some(super::LevelsSpec {
         bids: "data.bids".into(),
         asks: "data.asks".into(),
-        last: Some("data.seqId".into()),
-        prev: Some("data.prevSeqId".into()),
+        sequence: SequenceSpec::Chain { last: "data.seqId".into(), prev: Some("data.prevSeqId".into()) },
         checksum: Some("data.checksum".into()),
-        ..super::LevelsSpec::default()
     });
     CodecSpec {
         name: "other".into(),
@@ -207,10 +212,10 @@ fn other_spec() -> CodecSpec {
 fn a_different_venue_is_decoded() {
     let mut decoder = super::decoder_of(other_spec());
     let frame = br#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":{"tradeId":"a-7","px":42219.9,"sz":1.2E-1,"ts":"1630048897897000001"}}"#;
-    let Ok(Decoded::Event { symbol, venue_time, id, .. }) = decoder.decode(frame, |_, _| true) else {
+    let Ok(Decoded::Event { symbol, venue_time, id, payload, .. }) = one(&mut decoder, frame) else {
         panic!()
     };
-    let crate::event::Payload::Trade(trade) = *decoder.payload() else { panic!() };
+    let crate::event::Payload::Trade(trade) = *payload else { panic!() };
     assert_eq!((symbol.name(), venue_time), ("BTC-USDT", Some(1_630_048_897_897_000_001)));
     assert_eq!((id.unwrap().to_string().as_str(), trade.side), ("a-7", None));
     assert_eq!(
@@ -218,10 +223,9 @@ fn a_different_venue_is_decoded() {
         (Decimal::parse(b"42219.9").unwrap(), Decimal::parse(b"0.12").unwrap())
     );
     let frame = br#"{"data":{"asks":[["41006.8","0.6","0","1"]],"bids":[[41006.3,0,"0","2"]],"ts":"1","checksum":-855196043,"prevSeqId":9,"seqId":12},"arg":{"instId":"BTC-USDT","channel":"books"}}"#;
-    let decoded = decoder.decode(frame, |_, _| true);
-    let Ok(Decoded::BookDiff { first: 10, last: 12, prev: Some(9), checksum, .. }) = decoded else {
-        panic!("{decoded:?}")
-    };
+    let decoded = one(&mut decoder, frame);
+    let Ok(Decoded::BookDiff { ids, checksum, levels, .. }) = decoded else { panic!("{decoded:?}") };
+    assert_eq!(ids, BookIds::Chain { last: 12, prev: Some(9) });
     assert_eq!(checksum, Some((-855_196_043_i32).cast_unsigned()));
-    assert_eq!(decoder.levels().bids, [PriceLevel { price: 410_063, quantity: 0 }]);
+    assert_eq!(levels.bids, [PriceLevel { price: 410_063, quantity: 0 }]);
 }

@@ -102,7 +102,7 @@ fn one_text_is_two_instruments_in_two_categories() {
     let mut symbol_of = |category: usize, text: &str| {
         decoder.set_category(category);
         let frame = TRADE.replace("BTCUSDT", text);
-        match decoder.decode(frame.as_bytes(), |_, _| true) {
+        match one(&mut decoder, &frame) {
             Ok(Decoded::Event { symbol, .. }) => Some(name(symbol).to_owned()),
             _ => None,
         }
@@ -119,7 +119,7 @@ fn the_instrument_list_takes_precedence_also_for_texts_that_were_decoded() {
     let mut decoder = Decoder::new(codec, ProviderId::intern("listed"));
     let symbol_of = |decoder: &mut Decoder, text: &str| {
         let frame = TRADE.replace("BTCUSDT", text);
-        match decoder.decode(frame.as_bytes(), |_, _| true) {
+        match one(decoder, &frame) {
             Ok(Decoded::Event { symbol, .. }) => Some(name(symbol)),
             _ => None,
         }
