@@ -23,6 +23,7 @@ NOT_RUN = {
     ".venv/bin/pip install nox maturin": "downloads packages",
     ".venv/bin/pip install nox": "downloads packages",
     "pip install --upgrade meltica": "downloads packages",
+    "pip install -e .": "downloads what builds a package",
     "cargo install cargo-fuzz --locked": "downloads packages",
     ".venv/bin/maturin develop --release": "compiles what is tested",
     ".venv/bin/nox --list": "needs nox, with which the tests are run",
@@ -92,8 +93,7 @@ def test_the_commands_of_a_page_print_what_it_shows(page: Path, request: pytest.
         for command in BEFORE.get(name(page), ()):
             session.follow(Step(command, code=0))
         for block in pages.blocks(page):
-            if block.file:
-                block.save(session.folder, block.file)
+            session.save(block)
             for step in pages.steps(block):
                 if step.command in NOT_RUN:
                     pages.check(step)

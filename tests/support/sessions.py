@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 from typing import Any, cast
 
-from tests.support.pages import VARIABLE, Step
+from tests.support.pages import VARIABLE, Block, Step
 from tests.support.serving import PATIENCE, PROGRAM, Gateway, Project, environment
 from tests.support.terminal import Terminal
 
@@ -86,6 +87,24 @@ class Session:
             self._watch(command, step)
         else:
             self._run(command, step)
+
+    def save(self, block: Block) -> None:
+        """Saves the block in the file that the page names, if any."""
+        if block.file is not None:
+            saved = Block(block.language, self._here(block.code), block.before)
+            saved.save(self.folder, block.file)
+        if block.file == "pyproject.toml":
+            self._install(tomllib.loads(block.code)["project"])
+
+    def _install(self, package: dict[str, Any]) -> None:
+        """Lets the entry points of a package be found, as `pip install -e .` does."""
+        folder = self.folder / f"{package['name']}-{package['version']}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Name: {package['name']}\nVersion: {package['version']}\n")
+        lines = list[str]()
+        for group, points in package["entry-points"].items():
+            lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+        (folder / "entry_points.txt").write_text("\n".join(lines))
 
     def _serve(self, command: str, step: Step) -> None:
         """Starts a gateway, instead of one that has this home; stops it if the page shows what it prints."""
