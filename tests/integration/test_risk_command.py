@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
-from meltica.persistence.postgres.server import wait_until
+from meltica.persistence.postgres.server import read_pid_file, wait_until
 from tests.support import pages
 from tests.support.paths import ROOT
-from tests.support.serving import CONFIG, PATIENCE, PROGRAM, Gateway, Project, environment, project
+from tests.support.serving import CONFIG, PATIENCE, PROGRAM, Gateway, Project, environment, frozen, project
 
 PAGE = list(pages.blocks(ROOT / "docs" / "trading.md"))
 
@@ -37,8 +37,13 @@ def risk(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command on the project's database, and perhaps its gateway."""
     where = ["--url", gateway.address] if gateway is not None else ["--url", "http://127.0.0.1:9"]
+    return run("risk", *arguments, "--home", str(project.home), *where)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command."""
     return subprocess.run(
-        [*PROGRAM, "risk", *arguments, "--home", str(project.home), *where],
+        [*PROGRAM, *arguments],
         check=False,
         capture_output=True,
         text=True,
@@ -72,8 +77,8 @@ def test_a_halt_cancels_orders_and_a_resume_lets_them_leave_again(project: Proje
         assert orders(gateway, "CANCELLED")
         shown = risk(project, "status", gateway=gateway)
         assert shown.returncode == 3
-        assert shown.stdout.startswith("instance:quoter: halted by alice since 20")
-        assert shown.stdout.endswith(": too hot\n")
+        assert shown.stdout.startswith("instance:quoter: halted by first start (token ")
+        assert shown.stdout.endswith(": too hot (by alice)\n")
         again = risk(project, "halt", "instance:quoter", "--json", gateway=gateway)
         assert json.loads(again.stdout) == {
             "scope": "instance:quoter",
@@ -85,10 +90,13 @@ def test_a_halt_cancels_orders_and_a_resume_lets_them_leave_again(project: Proje
         assert (done.returncode, done.stdout) == (0, "instance:quoter is resumed\n"), done.stderr
         assert wait_until(lambda: bool(orders(gateway, "ACK")), PATIENCE)
         assert json.loads(risk(project, "status", "--json", gateway=gateway).stdout)["halts"] == []
-        assert query(project, "select action, acted_by, reason from operator_actions order by id") == [
-            ("halt", "alice", "too hot"),
-            ("resume", "bob", "none given"),
+        recorded = query(project, "select action, acted_by, reason from operator_actions order by id")
+        assert [(action, reason) for action, _, reason in recorded] == [
+            ("halt", "too hot (by alice)"),
+            ("resume", "none given"),
         ]
+        assert recorded[0][1].startswith("first start (token ")
+        assert recorded[1][1] == "bob"
 
 
 def test_an_offline_halt_stops_a_gateway_that_hangs(project: Project) -> None:
@@ -107,6 +115,28 @@ def test_an_offline_halt_stops_a_gateway_that_hangs(project: Project) -> None:
         assert wait_until(lambda: bool(orders(gateway, "ACK")), PATIENCE)
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
+
+
+@pytest.mark.parametrize("outage", ["unreachable", "hangs"])
+def test_a_halt_needs_no_database(outage: str, project: Project) -> None:
+    with project.serving() as gateway:
+        assert wait_until(lambda: bool(orders(gateway, "ACK")), PATIENCE), gateway.tail()
+        server = read_pid_file(project.home / "data")
+        assert server is not None
+        if outage == "hangs":
+            with frozen(server.pid):
+                done = risk(project, "halt", "--reason", "too hot", gateway=gateway)
+            assert (done.returncode, done.stdout) == (3, "global is halted\n"), done.stderr
+            assert done.stderr.startswith("Error: not recorded yet: ")
+        else:
+            away = ["--token-folder", str(project.home / "access"), "--dsn", "postgresql://127.0.0.1:9/away"]
+            done = run("risk", "halt", "--reason", "too hot", *away, "--url", gateway.address)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "global is halted\n", "")
+            refused = run("risk", "halt", "instance:mine", *away, "--url", gateway.address)
+            assert (refused.returncode, refused.stdout) == (3, "")
+            assert "instance `mine` does not exist" in refused.stderr
+        assert wait_until(lambda: not orders(gateway, "ACK", "PENDING"), PATIENCE)
+        assert query(project, "select action, reason from operator_actions") == [("halt", "too hot")]
 
 
 def test_the_database_is_enough_without_a_gateway(project: Project) -> None:

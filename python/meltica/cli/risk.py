@@ -1,7 +1,8 @@
 """`meltica risk`: halts and resumes trading, and shows what is halted.
 
-Both are written to the database. A gateway reads the halts within a second, and in each of its commits, so a
-halt also stops one that does not respond.
+1. A halt is sent to the gateway, which acts at once, also while its database is unavailable.
+2. If no gateway halts, and for a resume, the change is written to the database. A gateway reads the halts
+   within a second, and in each of its commits, so a halt also stops one that does not respond.
 """
 
 import asyncio
@@ -23,13 +24,17 @@ from meltica.cli.refusals import refusals
 from meltica.cli.usage import usage
 
 if TYPE_CHECKING:
+    from meltica.api.operations import ScopeChange
     from meltica.client import Client
     from meltica.persistence.stores.trading.halts import HaltStore
     from meltica.persistence.stores.trading.rows import HaltScope
 
 CONFIRM_SECONDS = 5.0
 """How long a change waits until the gateway shows it."""
+ANSWER_SECONDS = 8.0
+"""How long the gateway may take to answer."""
 POLL = 0.1
+BEFORE = "; it was halted before"
 DATABASE_CODES = {
     5: "the database cannot be started or reached",
     6: "the schema belongs to another version, or the database refused the change",
@@ -38,7 +43,8 @@ DATABASE_CODES = {
 CHANGE_CODES = exit_codes(
     {
         0: "recorded, and confirmed by the gateway unless `--offline`",
-        3: "recorded, but not confirmed: no gateway responded, or it still shows another state",
+        3: "recorded, but not confirmed: no gateway responded, or it still shows another state; halted, but"
+        " not recorded yet; or refused, because the scope does not exist",
         **DATABASE_CODES,
     }
 )
@@ -144,21 +150,54 @@ def _change(
     as_json: bool,
 ) -> int:
     kind, subject = _parse(scope)
+    client = None if offline else _client(url, database, home, token_folder)
+    if halted and client is not None:
+        done = _halt_at_gateway(client, scope, reason if by is None else f"{reason} (by {by})")
+        if done is not None:
+            return _show_halted(done, as_json=as_json)
     with open_database(database, home) as dsn:
         changed = asyncio.run(_record(dsn, kind, subject, reason, by or user(), halted=halted))
-    client = None if offline else _client(url, database, home, token_folder)
     confirmed = None if client is None else _wait_confirmed(client, scope, halted=halted)
     state = "halted" if halted else "resumed"
     if as_json:
         result = {"scope": scope, "state": state, "changed": changed}
         click.echo(json.dumps(result if confirmed is None else {**result, "confirmed": confirmed}))
     else:
-        already = "" if changed else ("; it was halted before" if halted else "; it was not halted")
+        already = "" if changed else (BEFORE if halted else "; it was not halted")
         click.echo(f"{scope} is {state}{already}")
     if client is not None and not confirmed:
         click.echo(
             f"Error: not confirmed by a gateway at {client.url}; one that runs acts within 1 s", err=True
         )
+        return 3
+    return 0
+
+
+def _halt_at_gateway(client: "Client", scope: str, reason: str) -> "ScopeChange | None":
+    """Halts a scope over REST; returns None if no gateway does. Raises ClickException for a wrong scope."""
+    from meltica.client import ApiError
+    from meltica.errors import MelticaError
+
+    try:
+        return client.trading.halt(scope, reason)
+    except MelticaError as error:
+        if isinstance(error, ApiError) and error.status in (400, 404):
+            raise failed(error) from None
+        click.echo(f"Warning: not halted over REST: {error}", err=True)
+        return None
+
+
+def _show_halted(done: "ScopeChange", *, as_json: bool) -> int:
+    from msgspec import UNSET
+
+    if as_json:
+        changed = {} if done.changed is UNSET else {"changed": done.changed}
+        click.echo(json.dumps({"scope": done.scope, "state": "halted", **changed, "confirmed": True}))
+    else:
+        click.echo(f"{done.scope} is halted{BEFORE if done.changed is False else ''}")
+    if done.recorded is False:
+        text = "not recorded yet: the database is unavailable; the gateway records it when it responds"
+        click.echo(f"Error: {text}", err=True)
         return 3
     return 0
 
@@ -250,7 +289,7 @@ def _client(url: str | None, database: str | None, home: Path | None, folder: Pa
     try:
         access = find_folder(home, folder, None if home else database)
         token = os.environ.get("MELTICA_TOKEN") or access.token()
-        return Client(url or access.url() or DEFAULT, token, CONFIRM_SECONDS, os.environ.get(CA_FILE))
+        return Client(url or access.url() or DEFAULT, token, ANSWER_SECONDS, os.environ.get(CA_FILE))
     except MelticaError as error:
         raise CommandFailed(error) from error
 

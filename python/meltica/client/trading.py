@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from meltica.api.accounts import Booked, LedgerEntries, Lines, LostOrderChange
 from meltica.api.balances import Balances
 from meltica.api.executions import Executions
-from meltica.api.operations import CancelResult, FlattenResult, OrderChange, OrderDetail
+from meltica.api.operations import CancelResult, FlattenResult, OrderChange, OrderDetail, ScopeChange
 from meltica.api.orders import Orders
 from meltica.api.outbox import DeadLetters, OutboxConsumer, OutboxConsumers, OutboxEvents, OutboxRemoved
 from meltica.api.positions import Positions
@@ -77,6 +77,10 @@ class TradingRequests:
         return self._post(
             "/orders/cancel", {"scope": scope, "reason": reason, "symbol": symbol}, CancelResult
         )
+
+    def halt(self, scope: str, reason: str) -> ScopeChange:
+        """Halts a scope, and requests the cancels of its open orders."""
+        return self._post("/risk/halt", {"scope": scope, "reason": reason}, ScopeChange)
 
     def flatten(self, scope: str, reason: str) -> FlattenResult:
         """Halts a scope, cancels its orders and sells the positions of its instances."""
