@@ -152,6 +152,11 @@ class Reader:
             _, end = decoder.raw_decode(text)
             text = text[end:].lstrip()
 
+    def _text(self, block: Block) -> None:
+        """Saves the file that the page names."""
+        assert block.file, "expected the name of a file in the line before"
+        block.save(self._folder, block.file)
+
     def _toml(self, block: Block) -> None:
         """Parses the file."""
         tomllib.loads(block.code)

@@ -1,13 +1,17 @@
 //! Reads codec declarations: from Python dataclasses to the core's plain data.
 
+mod messages;
+
 use crate::convert::value_error;
 use crate::errors::CodecError;
 use meltica_core::codec::{
-    Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role,
-    SequenceSpec, Sign, SymbolRule, TimeUnit,
+    Codec, CodecSpec, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec,
+    Match, MessageSpec, Role, SequenceSpec, Sign, SymbolRule, TimeUnit,
 };
 use meltica_core::event::Kind;
+use meltica_core::names::ProviderId;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use std::sync::Arc;
 
 type Any<'py> = Bound<'py, PyAny>;
@@ -216,6 +220,30 @@ impl PyCodec {
     #[getter]
     fn name(&self) -> &str {
         self.0.name()
+    }
+
+    /// Decodes one frame, without a feed: books are not assembled, and repeated messages are not removed.
+    ///
+    /// Returns a dictionary for each message of the frame: `outcome` is `event`, `diff`, `snapshot`, `control`,
+    /// `unmatched` or `refused`. `message` is its declared name, `symbol` the canonical symbol, `present` the fields or
+    /// sides that it has, `payload` that of an event, and `error` the fault of a refused one; absent keys are omitted.
+    fn decode<'py>(&self, py: Python<'py>, frame: &[u8]) -> PyResult<Bound<'py, PyList>> {
+        let found = PyList::empty(py);
+        let mut failed = Ok(());
+        let mut decoder = Decoder::new(Arc::clone(&self.0), ProviderId::intern(messages::PROVIDER));
+        decoder.decode(
+            frame,
+            &mut (
+                |_, _| true,
+                |decoded: Result<Decoded<'_>, DecodeError>| {
+                    let described = messages::message(py, &self.0, decoded).and_then(|one| found.append(one));
+                    if failed.is_ok() {
+                        failed = described;
+                    }
+                },
+            ),
+        );
+        failed.map(|()| found)
     }
 
     /// Names of the categories of connections; a single empty one if symbols mean the same on all connections.

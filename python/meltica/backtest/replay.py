@@ -81,6 +81,11 @@ class Replay:
             self._instances.append(self._add(self._hosts[-1], run, max_errors))
 
     @property
+    def producers(self) -> "Mapping[str, Producer]":
+        """The producers by the name of their provider."""
+        return self._producers
+
+    @property
     def instances(self) -> list[LambdaInstance]:
         """The lambdas of this replay, in the order of `runs`."""
         return list(self._instances)

@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": "meltica.cli.serve.command:serve",
     "doctor": "meltica.cli.doctor:doctor",
     "replay": "meltica.cli.replay.command:replay",
+    "codec": "meltica.cli.codec:codec",
     "init": "meltica.cli.init:init",
     "config": "meltica.cli.config:config",
     "sample": "meltica.cli.sample:sample",

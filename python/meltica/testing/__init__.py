@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from meltica.testing.account import AccountContract
+    from meltica.testing.codecs import decode
     from meltica.testing.connection import ConnectionContract
     from meltica.testing.contract import AdapterContract
     from meltica.testing.data import DataContract
@@ -45,6 +46,7 @@ __all__ = [
     "Replayed",
     "Rig",
     "Stage",
+    "decode",
     "event",
     "replay",
 ]
@@ -59,6 +61,7 @@ _MODULE_OF = {
     "Replayed": "strategies",
     "Rig": "rig",
     "Stage": "stage",
+    "decode": "codecs",
     "event": "strategies",
     "replay": "strategies",
 }

@@ -1,0 +1,85 @@
+//! The messages of one frame, for authors of codecs.
+
+use crate::payload;
+use meltica_core::codec::{Codec, DecodeError, Decoded, Levels};
+use meltica_core::event::Payload;
+use meltica_core::names::SymbolId;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// The provider of the symbols of frames that are decoded without a feed.
+pub const PROVIDER: &str = "codec-check";
+
+/// Returns a dictionary of one message of a frame: its outcome, and what was read.
+pub fn message<'py>(
+    py: Python<'py>,
+    codec: &Codec,
+    decoded: Result<Decoded<'_>, DecodeError>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    let of = |message: u16, outcome: &str, symbol: Option<SymbolId>| {
+        out.set_item("message", codec.messages()[usize::from(message)].name.as_str())?;
+        out.set_item("outcome", outcome)?;
+        symbol.map_or(Ok(()), |symbol| out.set_item("symbol", symbol.name()))
+    };
+    match decoded {
+        Ok(Decoded::Event { message, symbol, venue_time, payload, .. }) => {
+            of(message, "event", Some(symbol))?;
+            out.set_item("present", present(payload))?;
+            let fields = payload::to_dict(py, PROVIDER, symbol.name(), venue_time, payload)?;
+            out.set_item("payload", fields)?;
+        }
+        Ok(Decoded::BookDiff { message, symbol, levels, .. }) => {
+            of(message, "diff", Some(symbol))?;
+            out.set_item("present", sides(levels))?;
+        }
+        Ok(Decoded::BookSnapshot { message, symbol, levels, .. }) => {
+            of(message, "snapshot", symbol)?;
+            out.set_item("present", sides(levels))?;
+        }
+        Ok(Decoded::Control { message }) => of(message, "control", None)?,
+        Ok(Decoded::Unwanted { .. } | Decoded::Unmatched) => out.set_item("outcome", "unmatched")?,
+        Err(error) => {
+            match error.message {
+                Some(message) => of(message, "refused", None)?,
+                None => out.set_item("outcome", "refused")?,
+            }
+            out.set_item("error", codec.describe(&error))?;
+        }
+    }
+    Ok(out)
+}
+
+/// Returns the names of the fields that a payload has.
+fn present(payload: &Payload) -> Vec<&'static str> {
+    let fields: &[(&'static str, bool)] = match payload {
+        Payload::Trade(t) => &[("id", true), ("side", t.side.is_some()), ("price", true), ("quantity", true)],
+        Payload::Ticker(t) => &[
+            ("last", t.last.is_some()),
+            ("bid", t.bid.is_some()),
+            ("bid_quantity", t.bid_quantity.is_some()),
+            ("ask", t.ask.is_some()),
+            ("ask_quantity", t.ask_quantity.is_some()),
+            ("volume_24h", t.volume_24h.is_some()),
+        ],
+        Payload::Kline(k) => &[
+            ("open", true),
+            ("close", true),
+            ("high", true),
+            ("low", true),
+            ("volume", true),
+            ("open_time", true),
+            ("close_time", true),
+            ("interval", k.interval.is_some()),
+            ("closed", k.closed.is_some()),
+        ],
+        _ => &[],
+    };
+    fields.iter().filter(|(_, is_present)| *is_present).map(|(name, _)| *name).collect()
+}
+
+/// Returns the names of the sides that have levels.
+fn sides(levels: &Levels) -> Vec<&'static str> {
+    let sides = [("bids", levels.bids.is_empty()), ("asks", levels.asks.is_empty())];
+    sides.iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| *name).collect()
+}
