@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from meltica.client import Client
+from meltica.persistence.access_folder import AccessFolder
+from meltica.persistence.postgres.server import wait_until
 from tests.support import pages
 from tests.support.pages import Step
 from tests.support.paths import ROOT
-from tests.support.serving import Gateway, Project, project
+from tests.support.serving import PATIENCE, Gateway, Project, project
 from tests.support.sessions import HOME, Session
 from tests.unit.docs.test_examples import PAGES, name
 
@@ -87,6 +90,7 @@ def opened(page: Path, request: pytest.FixtureRequest) -> Generator[Session]:
             yield session
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name)
 def test_the_commands_of_a_page_print_what_it_shows(page: Path, request: pytest.FixtureRequest) -> None:
     with opened(page, request) as session:
@@ -109,6 +113,17 @@ def test_the_bodies_of_the_reference_are_accepted(
         for block, request in zip(bodies, BODIES, strict=True):
             block.save(tmp_path, "body.json")
             session.follow(Step(f"meltica api {request}?plan=1 --data @body.json", code=0))
+
+
+def test_the_function_that_reads_all_pages_does(shared: tuple[Project, dict[Path, Gateway]]) -> None:
+    names = dict[str, Any]()
+    [code] = [block.code for block in pages.blocks(ROOT / "docs/lambdas-api.md") if "pages(" in block.code]
+    exec(code, names)
+    created, gateways = shared
+    gateway = gateways[created.home]
+    with Client(gateway.address, AccessFolder(created.home / "access").token()) as client:
+        assert wait_until(lambda: client.trading.orders(instance="market-making").count > 0, PATIENCE)
+        assert len(names["orders_of"](client, "market-making")) > 0
 
 
 def test_the_requests_of_other_programs_succeed(
