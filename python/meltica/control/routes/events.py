@@ -12,6 +12,7 @@ from litestar.response import Stream
 from meltica.api.events import EventTicket
 from meltica.control.access import VIEWER, Principal
 from meltica.control.bodies import bad_parameter
+from meltica.control.filters import Filters
 from meltica.control.streams.events import ALL_KINDS, KINDS, EventFilter
 from meltica.control.streams.market_choice import market_routes
 from meltica.control.streams.market_events import DEFAULT_DEPTH, MARKET, MAX_DEPTH
@@ -61,12 +62,14 @@ class EventsController(Controller):
         ticket: Annotated[str | None, QueryParameter(description="Of `/events/tickets`.")] = None,  # noqa: ARG002
     ) -> Stream:
         """Streams events. Raises HttpError and DatabaseUnavailable."""
-        kinds, providers, symbols = _kinds(kind), frozenset(provider or ()), frozenset(symbol or ())
-        routes = market_routes(streams.services.providers, kinds, providers, symbols)
-        streams.market.admit(routes)
-        chosen = EventFilter(
-            kinds, frozenset(instance or ()), providers, symbols, mode, routes=routes, depth=depth
+        kinds, instances, providers = _kinds(kind), frozenset(instance or ()), frozenset(provider or ())
+        names = Filters(
+            streams.services, instances=instances, providers=providers, symbols=frozenset(symbol or ())
         )
+        routes = market_routes(streams.services.providers, kinds, providers, names.symbols)
+        streams.market.admit(routes)
+        chosen = EventFilter(kinds, instances, providers, names.symbols, mode, routes=routes, depth=depth)
+        await names.refuse_unknown(stored=chosen.is_private)
         # What a browser sends after an interruption is later than what its page was opened with.
         last = _last(request.headers.get("last-event-id") or last_id)
         begin = await streams.hub.start(chosen, last)

@@ -24,6 +24,7 @@ from meltica.api.orders import Orders
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.bodies import QUERY, checked
 from meltica.control.changes import ChangeRunner
+from meltica.control.filters import Filters
 from meltica.control.operations import act_of, existing_scope, existing_symbol, operator_of, run
 from meltica.control.paging import MAX_LIMIT, Cursor, Limit, key_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition
@@ -65,18 +66,21 @@ class OrderActionsController(Controller):
         until: Time = None,
         states: Annotated[list[str] | None, QueryParameter(name="state", description=STATES)] = None,
     ) -> Orders:
-        """Returns orders, the latest request first. Raises DatabaseUnavailable."""
+        """Returns orders, the latest request first. Raises HttpError and DatabaseUnavailable."""
+        only = Filters.of(services, instance=instance, provider=provider, symbol=symbol)
         found = await services.trading.queries.orders(
             instance,
             mode=mode,
             provider=provider,
-            symbol=symbol,
+            symbol=only.symbol,
             states=[state_of(text) for text in states or ()],
             since=None if since is None else since * MS,
             until=None if until is None else until * MS,
             after=key_of(cursor, OrderKey),
             limit=limit,
         )
+        if not found.rows:
+            await only.refuse_unknown()
         return orders_of(found)
 
     @get(

@@ -13,6 +13,7 @@ from meltica.api.executions import Execution, Executions
 from meltica.api.orders import Order, Orders
 from meltica.control.access import VIEWER
 from meltica.control.bodies import bad_parameter
+from meltica.control.filters import Filters
 from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode, OrderState
@@ -42,7 +43,7 @@ class OrdersController(Controller):
         one_state: Annotated[list[str] | None, QueryParameter(name="state", description=STATES)] = None,
         states: Annotated[list[str] | None, QueryParameter(description=STATES)] = None,
     ) -> Orders:
-        """Returns the orders of an instance. Raises DatabaseUnavailable."""
+        """Returns the orders of an instance. Raises HttpError and DatabaseUnavailable."""
         found = await services.trading.queries.orders(
             id,
             mode=mode,
@@ -51,6 +52,8 @@ class OrdersController(Controller):
             after=key_of(cursor, OrderKey),
             limit=limit,
         )
+        if not found.rows:
+            await Filters.of(services, provider=provider).refuse_unknown()
         return orders_of(found)
 
     @get("/executions", summary="List the fills", operation_id="listExecutions")
@@ -64,7 +67,7 @@ class OrdersController(Controller):
         mode: FromQuery[Mode | None] = None,
         order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
     ) -> Executions:
-        """Returns the fills of an instance. Raises DatabaseUnavailable."""
+        """Returns the fills of an instance. Raises HttpError and DatabaseUnavailable."""
         found = await services.trading.queries.fills(
             id,
             mode=mode,
@@ -73,6 +76,8 @@ class OrdersController(Controller):
             after=key_of(cursor, FillKey),
             limit=limit,
         )
+        if not found.rows:
+            await Filters.of(services, provider=provider).refuse_unknown()
         return Executions(
             executions=[Execution.of(values(contract.FILL, row)) for row in found.rows],
             count=len(found.rows),

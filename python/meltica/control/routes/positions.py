@@ -13,6 +13,7 @@ from meltica.api.positions import Position, Positions
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.bodies import QUERY
 from meltica.control.changes import ChangeRunner
+from meltica.control.filters import Filters
 from meltica.control.operations import act_of, operator_of, owner_of, run
 from meltica.control.paging import AnyLimit, Cursor, key_of, next_cursor, page_of
 from meltica.control.preconditions import CHANGE_QUERY, Precondition
@@ -49,13 +50,15 @@ class PositionsController(Controller):
     ) -> Positions:
         """Returns the positions of an instance, also while the database is unavailable if it trades.
 
-        Raises DatabaseUnavailable.
+        Raises HttpError and DatabaseUnavailable.
         """
         rows = [
             row
             for row in await _rows(services.trading, id)
             if mode in (None, row.mode) and provider in (None, row.provider)
         ]
+        if not rows:
+            await Filters.of(services, provider=provider).refuse_unknown()
         page = page_of(rows, _by_symbol, key_of(cursor, PositionKey), limit)
         shown = [position_of(row) for row in page.rows]
         return Positions(positions=shown, count=len(shown), cursor=next_cursor(page, _by_symbol))

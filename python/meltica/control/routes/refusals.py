@@ -10,6 +10,7 @@ from msgspec import UNSET
 from meltica.api.envelope import optional
 from meltica.api.refusals import Refusal, RefusalCount, RefusalCounts, Refusals
 from meltica.control.access import VIEWER
+from meltica.control.filters import Filters
 from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode
@@ -43,9 +44,12 @@ class RefusalsController(Controller):
         since: Time = None,
         until: Time = None,
     ) -> Refusals:
-        """Returns refusals, the latest first. Raises DatabaseUnavailable."""
-        only = _filter(instance, provider, symbol, rule, mode, since, until)
+        """Returns refusals, the latest first. Raises HttpError and DatabaseUnavailable."""
+        names = Filters.of(services, instance=instance, provider=provider, symbol=symbol)
+        only = _filter(instance, provider, names.symbol, rule, mode, since, until)
         found = await services.trading.queries.refusals(only, before=key_of(cursor, IdKey), limit=limit)
+        if not found.rows:
+            await names.refuse_unknown()
         return Refusals(
             refusals=[_refusal(row) for row in found.rows],
             count=len(found.rows),
@@ -64,9 +68,15 @@ class RefusalsController(Controller):
         since: Time = None,
         until: Time = None,
     ) -> RefusalCounts:
-        """Returns how many orders were refused, by instance, mode and rule. Raises DatabaseUnavailable."""
-        only = _filter(instance, provider, symbol, rule, mode, since, until)
+        """Returns how many orders were refused, by instance, mode and rule.
+
+        Raises HttpError and DatabaseUnavailable.
+        """
+        names = Filters.of(services, instance=instance, provider=provider, symbol=symbol)
+        only = _filter(instance, provider, names.symbol, rule, mode, since, until)
         rows = await services.trading.queries.refusal_totals(only)
+        if not rows:
+            await names.refuse_unknown()
         counts = [
             RefusalCount(
                 instance=row.instance,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from psycopg.sql import SQL, Composed
+from psycopg.sql import SQL, Composed, Identifier
 
 from meltica.errors import NotFound
 from meltica.model.enums import Mode, OrderState, Side
@@ -155,6 +155,20 @@ class TradingQueries:
             ),
         ]
         return await self._page(StoredOrder, ORDERS, filters, "o.intent_at desc, o.id", limit)
+
+    async def has_rows(self, column: str, value: str) -> bool:
+        """Returns whether anything is stored of an `instance`, a `provider` or a `symbol`."""
+        tables = ("orders", "positions", "refusals")
+        if column == "provider":
+            tables = (*tables, "balances", "ledger_entries")
+        parts = [
+            SQL("exists (select from {} where {} = %s)").format(Identifier(table), Identifier(column))
+            for table in tables
+        ]
+        query = SQL("select ") + SQL(" or ").join(parts)
+        async with self._database.reading() as connection:
+            row = await (await connection.execute(query, [value] * len(parts))).fetchone()
+        return row is not None and bool(row[0])
 
     async def order(self, id: UUID) -> StoredOrder:
         """Returns an order. Raises NotFound."""
