@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from meltica import settings
+from meltica.errors import ConfigError
 from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.lambdas.loader import revision
 from meltica.persistence.database import Database
 from meltica.persistence.stores.instances import InstanceRecord, InstanceStore
 from meltica.persistence.stores.providers import ProviderRecord, ProviderStore
 from meltica.runtime.lifecycle import Desired
+from tests.support import venue
 
 STRATEGY = """
 import meltica
@@ -187,6 +189,108 @@ async def test_an_entry_with_orders_or_positions_is_kept_and_returns_as_it_was(
     assert await stores.run() == ()
     assert stores.desired() == {"demo": "running", "off": "stopped", "watch": "running", "idle": "stopped"}
     assert stores.instances.get("watch").uid == uid
+
+
+ACCOUNT = """
+providers:
+  demo: {{adapter: {adapter}, settings: {settings}}}
+lambdas:
+  - {{id: watch, strategy: watch.py, scope: {{demo: [BTC-USDT]}}}}
+"""
+KEYED = "{api_key: first, region: us}"
+SAME = {
+    "other order": (KEYED, "{region: us, api_key: first}"),
+    "no setting of the account": (
+        "{endpoint: 'http://127.0.0.1:1', key: a, secret: s}",
+        "{endpoint: 'http://127.0.0.1:1', key: a, secret: t}",
+    ),
+}
+OTHER = {
+    "secret": (KEYED, "{api_key: second, region: us}"),
+    "no secret": (KEYED, "{region: us}"),
+    "unnamed setting": (KEYED, "{api_key: first, region: us, depth: 7}"),
+    "endpoint": (
+        "{endpoint: 'http://127.0.0.1:1', key: a, secret: s}",
+        "{endpoint: 'http://127.0.0.1:2', key: a, secret: s}",
+    ),
+    "key": (
+        "{endpoint: 'http://127.0.0.1:1', key: a, secret: s}",
+        "{endpoint: 'http://127.0.0.1:1', key: b, secret: s}",
+    ),
+}
+
+
+def _account(settings: str, more: str = "") -> str:
+    adapter = "fake" if "endpoint" in settings else "test-venue"
+    return ACCOUNT.format(adapter=adapter, settings=settings + more)
+
+
+async def _hold(stores: Stores, kind: str, state: str, mode: str) -> None:
+    uid = stores.instances.get("watch").uid
+    async with stores.database.connection() as connection:
+        await connection.execute(HELD[kind].format(mode=mode, state=state).encode(), [uid])
+
+
+@pytest.mark.parametrize("change", OTHER)
+@pytest.mark.parametrize(("kind", "state"), [("order", "ACK"), ("position", "0.5")])
+async def test_another_account_is_refused_while_something_is_open(
+    stores: Stores, caplog: pytest.LogCaptureFixture, change: str, kind: str, state: str
+) -> None:
+    before, after = OTHER[change]
+    with venue.installed(stores.folder):
+        await stores.run(_account(before))
+        await _hold(stores, kind, state, "live")
+        for _ in range(2):
+            with pytest.raises(
+                ConfigError, match="it would trade on another account, and instances have open"
+            ):
+                await stores.run(_account(after))
+        await stores.run(_account(before))
+        await stores.run(_account(after, ", sameAccount: true"))
+        assert "no effect" not in caplog.text
+        await stores.run(_account(after, ", sameAccount: true"))
+        assert "provider demo: `sameAccount` has no effect any more" in caplog.text
+        with pytest.raises(ConfigError, match="sameAccount: true"):
+            await stores.run(_account(before))
+
+
+@pytest.mark.parametrize("change", SAME)
+async def test_the_same_account_is_not_refused(stores: Stores, change: str) -> None:
+    before, after = SAME[change]
+    with venue.installed(stores.folder):
+        await stores.run(_account(before))
+        await _hold(stores, "order", "ACK", "live")
+        await stores.run(_account(after))
+
+
+@pytest.mark.parametrize(("state", "mode"), [("CANCELLED", "live"), ("ACK", "paper")])
+async def test_another_account_is_taken_while_nothing_is_open_on_the_former_one(
+    stores: Stores, state: str, mode: str
+) -> None:
+    before, after = OTHER["secret"]
+    with venue.installed(stores.folder):
+        await stores.run(_account(before))
+        await _hold(stores, "order", state, mode)
+        await stores.run(_account(after))
+
+
+@pytest.mark.parametrize("change", ["endpoint", "key", "unnamed setting"])
+async def test_another_account_than_that_of_an_older_version_is_refused(stores: Stores, change: str) -> None:
+    before, after = OTHER[change]
+    with venue.installed(stores.folder):
+        await stores.run(_account(before))
+        await _hold(stores, "order", "ACK", "live")
+        async with stores.database.connection() as connection:
+            await connection.execute("update meltica.providers set account = null")
+        with pytest.raises(ConfigError, match="another account"):
+            await stores.run(_account(after))
+        await stores.run(_account(before))
+
+
+async def test_the_account_of_a_process_that_has_ended_is_not_compared(stores: Stores) -> None:
+    await stores.run(ACCOUNT.format(adapter="fake", settings="{}"))
+    await _hold(stores, "position", "0.5", "live")
+    await stores.run(_account(OTHER["key"][0]))
 
 
 @pytest.mark.parametrize(("kind", "state"), [("order", "CANCELLED"), ("order", "FILLED"), ("position", "0")])

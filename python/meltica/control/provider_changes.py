@@ -163,7 +163,12 @@ async def account_change_fault(
     if named:
         return f"it would trade on another account, and {', '.join(named)} trade there; stop these"
     held = await services.provider_holdings(before.name, live=True)
-    return held and f"it would trade on another account, and instances have {held} there; end these"
+    return held and another_account(held)
+
+
+def another_account(held: str) -> str:
+    """Returns why a provider may not trade on another account while instances have something there."""
+    return f"it would trade on another account, and instances have {held} there; end these"
 
 
 def _other_account(services: "ControlServices", before: ProviderRecord, after: ProviderRecord) -> bool:

@@ -4,16 +4,22 @@ An entry that is new in the file runs if it is enabled, and so does an entry who
 Otherwise the last start or stop over REST remains in force, also after a restart; a difference from the file
 is shown as drift.
 
+Settings that may select another account are refused while instances have live orders or positions at the
+provider, as over REST: what is open could neither be seen nor cancelled any more.
+
 An entry that is no longer in the file is deleted. While it has open orders or positions, its row is kept and
 stopped, with the uid that they carry; when it returns to the file, it continues with them.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from meltica.errors import NotFound
+from meltica.control.provider_changes import another_account
+from meltica.errors import ConfigError, NotFound
+from meltica.gateway.provider_accounts import account_of, is_other_account
+from meltica.gateway.trading import OPEN, ends_with_process
 from meltica.lambdas.loader import revision, source_of
 from meltica.lambdas.modules.catalogue import ModuleCatalogue
 from meltica.lambdas.modules.names import stored
@@ -62,13 +68,16 @@ async def apply_baseline(
     instances: "InstanceStore",
     database: "Database",
 ) -> tuple[Drift, ...]:
-    """Applies the config file to the stored rows; returns the differences. Raises DatabaseError."""
-    provider_records = {name: _provider_record(entry) for name, entry in loaded.providers.items()}
+    """Applies the config file to the stored rows; returns the differences.
+
+    Raises ConfigError for another account, and DatabaseError.
+    """
+    held = await holdings(database)
+    provider_records = _provider_records(loaded.providers, providers, held.live)
     modules = ModuleCatalogue(ModuleStore(database))
     instance_records = {
         id: await _instance_record(entry, instances.find(id), modules) for id, entry in loaded.lambdas.items()
     }
-    held = await holdings(database)
     with acting_as(Act("config file")):
         return (
             *await _apply("provider", provider_records, providers, lambda row: row.name in held.providers),
@@ -92,7 +101,8 @@ async def _apply(
             continue
         changes = [field for field in spec.__struct_fields__ if getattr(row, field) != getattr(spec, field)]
         # A row of an older version has no `enabled`, so an edit is not detectable: keep the desired state.
-        edited = [field for field in changes if field != "enabled" or row.enabled is not None]
+        known = [field for field in changes if field != "account"]
+        edited = [field for field in known if field != "enabled" or row.enabled is not None]
         if edited:
             log.info("%s %s was edited: %s", kind, name, ", ".join(edited))
         if changes:
@@ -112,7 +122,28 @@ async def _apply(
     return drift
 
 
-def _provider_record(entry: "ProviderSpec") -> ProviderRecord:
+def _provider_records(
+    entries: "Mapping[str, ProviderSpec]", store: "ProviderStore", held: "Collection[str]"
+) -> dict[str, ProviderRecord]:
+    """Returns the rows of providers. Raises ConfigError for those with another account that are `held`."""
+    records, found = dict[str, ProviderRecord](), list[str]()
+    for name, entry in entries.items():
+        row = store.find(name)
+        account = account_of(entry, row)
+        other = row is not None and not ends_with_process(row) and is_other_account(entry, row, account)
+        if other and name in held and not entry.same_account:
+            first = another_account(OPEN)
+            text = "state with `sameAccount: true` that it is the same account"
+            found.append(f"provider `{name}` not changed: {first} first, or {text}")
+        if entry.same_account and not other:
+            log.warning("provider %s: `sameAccount` has no effect any more; remove it", name)
+        records[name] = _provider_record(entry, account)
+    if found:
+        raise ConfigError("config", found)
+    return records
+
+
+def _provider_record(entry: "ProviderSpec", account: str) -> ProviderRecord:
     return ProviderRecord(
         name=entry.name,
         adapter=entry.adapter,
@@ -120,6 +151,7 @@ def _provider_record(entry: "ProviderSpec") -> ProviderRecord:
         settings=_masked(entry.settings),
         origin="baseline",
         enabled=entry.enabled,
+        account=account,
     )
 
 

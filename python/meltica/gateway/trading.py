@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("meltica.gateway")
 
+OPEN = "open orders or a position"
 LEFT = """
     select exists (select from orders where state in ('PENDING', 'ACK', 'PARTIAL', 'UNKNOWN'))
         or exists (select from positions where quantity <> 0)
@@ -161,7 +162,7 @@ class GatewayTrading:
     def volatile(self) -> frozenset[str]:
         """The providers whose accounts end with a gateway, also those that are no longer configured."""
         rows = self._provider_rows.list()
-        return frozenset(row.name for row in rows if _ends_with_process(row))
+        return frozenset(row.name for row in rows if ends_with_process(row))
 
     async def held_by(self, row: "InstanceRow") -> str | None:
         """Returns what an instance has at its providers, in the database or in memory; None for nothing.
@@ -175,7 +176,7 @@ class GatewayTrading:
                 held = any(each.record.owner.uid == row.uid for each in desk.open_machines()) or any(
                     each.quantity and each.key.owner.uid == row.uid for each in desk.positions
                 )
-        return "open orders or a position" if held else None
+        return OPEN if held else None
 
     async def held_at(self, provider: str, *, live: bool = False) -> str | None:
         """Returns what instances have at a provider, in the database or in memory; None for nothing.
@@ -194,7 +195,7 @@ class GatewayTrading:
                     each.quantity and each.key.provider == provider and each.key.owner.mode in modes
                     for each in desk.positions
                 )
-        return "open orders or a position" if held else None
+        return OPEN if held else None
 
     def faults(self) -> dict[str, str]:
         """Returns what an operator has to look at, by name, as readiness shows it."""
@@ -265,7 +266,8 @@ class GatewayTrading:
         return self.runtime
 
 
-def _ends_with_process(row: "ProviderRow") -> bool:
+def ends_with_process(row: "ProviderRow") -> bool:
+    """Returns whether the account of a provider ends with the gateway, and what is open there too."""
     try:
         return registry.adapter(row.adapter).ends_with_process(row.settings)
     except ConfigError:  # the adapter is no longer installed

@@ -18,6 +18,8 @@ class ProviderSpec:
     enabled: bool = True
     live: bool = False
     """Whether instances may trade real money at it."""
+    same_account: bool = False
+    """Whether its settings select the account that they selected before, also if they differ."""
     paper: PaperSettings = field(default_factory=PaperSettings)
     """Its paper account."""
     fault: str | None = None

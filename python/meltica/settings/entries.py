@@ -47,6 +47,8 @@ class ProviderEntry(Section):
     """The adapter's settings."""
     live: bool = False
     """Whether lambdas may trade real money here; a simulated venue has none and does not need it."""
+    same_account: bool = False
+    """Whether changed settings select the same account as before: remove it after the next start."""
     risk: RiskLimits = RiskLimits()
     """Limits of all orders at the provider."""
     paper: PaperSettings = PaperSettings()

@@ -35,6 +35,7 @@ def provider_specs(settings: "Settings", base: Path) -> dict[str, ProviderSpec]:
             settings=anchored(entry.settings, base),
             enabled=entry.enabled,
             live=entry.live,
+            same_account=entry.same_account,
             paper=entry.paper,
         )
         for name, entry in settings.providers.items()

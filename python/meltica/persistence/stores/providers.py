@@ -25,6 +25,8 @@ class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The master key that encrypted them."""
     origin: Origin = "dynamic"
     enabled: bool | None = None
+    account: str | None = None
+    """Of a provider of the config file, a salted hash of the settings that select its account."""
 
 
 class ProviderRow(ProviderRecord, frozen=True, kw_only=True):
@@ -46,5 +48,7 @@ class ProviderStore(StateStore[ProviderRow, ProviderRecord, ProviderState]):
     def _audited(self, row: ProviderRow) -> dict[str, object]:
         """Returns the declaration; of secrets it shows when they change, and nothing of their values."""
         shown = super()._audited(row)
+        del shown["key_id"]
         secrets = {key: f"{MASK} version {text[:8]}" for key, text in row.secrets.items()}
-        return {name: value for name, value in shown.items() if name != "key_id"} | {"secrets": secrets}
+        account = None if row.account is None else f"{MASK} version {row.account[-8:]}"
+        return shown | {"secrets": secrets, "account": account}
