@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class Hung(meltica.Lambda):
             self.hang()
 
     def on_trade(self, trade):
-        pass
+        if self.config.at == "trade":
+            self.hang()
 
     def hang(self):
         from tests.support.venue import GATE
@@ -241,24 +243,37 @@ def has(running: Running) -> list[tuple[str, str, bool]]:
 
 @pytest.fixture(name="hung")
 def _hung(full: Running) -> Generator[Running]:
-    """Instances of a module whose `on_start` or `on_stop` does not return."""
+    """Instances of a module of which a callback does not return; that with `on_start` does not run."""
     client = full.client
     ok(client.post("/strategies/modules", json={"source": HUNG}), 201)
-    for at in ("start", "stop"):
+    for at in ("start", "stop", "trade"):
         strategy = {"selector": "hung", "config": {"at": at}}
         ok(client.post(INSTANCES, json={"id": f"hung-{at}", "strategy": strategy, "scope": SCOPE}), 201)
-    ok(client.post(f"{INSTANCES}/hung-stop/start"))
+    for at in ("stop", "trade"):
+        ok(client.post(f"{INSTANCES}/hung-{at}/start"))
     yield full
     venue.GATE.set()
+    for at in ("start", "stop", "trade"):
+        assert wait_until(partial(_is_deleted, client, f"{INSTANCES}/hung-{at}"), PATIENCE)
+    assert client.delete("/strategies/modules/hung").status_code == 204
+
+
+def _is_deleted(client: httpx.Client, path: str) -> bool:
+    return client.get(path).status_code == 404 or client.delete(path).status_code == 200
+
+
+def reads_of(walk: "Walk", id: str) -> list[tuple[str, str, str]]:
+    """Returns all operations that read, with an instance."""
+    return [
+        (name, method, path.replace("/watcher", f"/{id}"))
+        for name, method, path in walk.everything()
+        if method == "GET"
+    ]
 
 
 def test_every_operation_answers_while_strategies_hang(hung: Running) -> None:
     walk = Walk(hung)
-    reads = [
-        (name, method, path.replace("/watcher", "/hung-start"))
-        for name, method, path in walk.everything()
-        if method == "GET"
-    ]
+    reads = reads_of(walk, "hung-start")
     starts, stops = f"{INSTANCES}/hung-start", f"{INSTANCES}/hung-stop"
     changes = [
         ("a start of one that starts", "POST", f"{starts}/start"),
@@ -282,6 +297,28 @@ def test_every_operation_answers_while_strategies_hang(hung: Running) -> None:
     assert answers["a start"] == 202
     assert {answers[name] for name, _, _ in reads} <= {200, 404, 503}
     assert hung.client.get(starts).json()["status"] in ("starting", "stopped", "failed")
+
+
+def test_every_operation_answers_while_a_callback_does_not_return(hung: Running) -> None:
+    walk, path = Walk(hung), f"{INSTANCES}/hung-trade"
+    trade = {"tradeId": "1", "side": "Buy", "price": "100", "quantity": "1"}
+    reads = reads_of(walk, "hung-trade")
+    venue.GATE.clear()
+    venue.Venue.producers["main"].publish("Trade", "BTC-USDT", trade)
+    shown = hung.client.get
+    assert wait_until(lambda: shown(path).json()["counters"]["inCallbackNs"] > 0, PATIENCE)
+    walk.send([*reads, ("a stop", "POST", f"{path}/stop")])
+    assert walk.answers["a stop"] in (200, 202)
+    assert wait_until(lambda: shown(path).json()["status"] == "stuck", PATIENCE)
+    walk.send(
+        [*reads, ("a change", "PUT", path), ("another instance", "POST", f"{INSTANCES}/pinned/restart")]
+    )
+    walk.send([("a start of one that is stuck", "POST", f"{path}/start"), *reads])
+    walk.send([("a restart of one that is stuck", "POST", f"{path}/restart"), *reads])
+    walk.send([("a deletion of one that is stuck", "DELETE", path)])
+    walk.check()
+    assert {walk.answers[name] for name, _, _ in reads} <= {200, 404, 503}
+    assert walk.answers["another instance"] == 200
 
 
 def test_a_provider_of_a_venue_that_hangs_can_be_changed(full: Running) -> None:
