@@ -1,6 +1,7 @@
 """The OpenAPI document; `Checked` compares every response in the tests of the control plane with it."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from meltica.api.keys import DESCRIPTIONS
 from meltica.control.document import BODIES
 from tests.support.gateway import Checked, Running
 from tests.support.paths import ROOT
@@ -61,6 +63,31 @@ def test_everything_is_described(schema: dict[str, Any]) -> None:
     ]
     answers = {name: each for name, each in schema["components"]["schemas"].items() if "properties" in each}
     assert not [name for name, each in answers.items() if not each.get("description")]
+
+
+def keys_of(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the keys of all schemas and of bodies, each with its path."""
+    found = [("body of " + each["operationId"], body) for each, body in bodies_of(schema)]
+    found += schema["components"]["schemas"].items()
+    for name, described in found:
+        for key, shown in described.get("properties", {}).items():
+            yield f"{name}.{key}", shown
+
+
+def bodies_of(schema: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for item in schema["paths"].values():
+        for operation in item.values():
+            if "requestBody" in operation:
+                yield operation, operation["requestBody"]["content"]["application/json"]["schema"]
+
+
+def test_every_key_is_described(schema: dict[str, Any]) -> None:
+    keys = dict(keys_of(schema))
+    assert len(keys) > 700
+    assert [key for key, shown in keys.items() if not shown.get("description")] == []
+    used = {shown["description"] for shown in keys.values()}
+    assert [key for key, text in DESCRIPTIONS.items() if text not in used] == [], "needed nowhere"
+    assert [key for key, shown in keys.items() if len(shown["description"]) > 400] == []
 
 
 def test_what_handlers_read_from_a_request_is_declared(schema: dict[str, Any]) -> None:

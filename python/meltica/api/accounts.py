@@ -24,6 +24,7 @@ class Line(Schema, frozen=True, kw_only=True):
     not_ours: str
     """The sum of the entries of `/providers/{name}/ledger`."""
     difference: Text = UNSET
+    """What neither explains; a fault once it has lasted."""
     fault: bool
     """Whether the difference has lasted: orders that add risk in the currency are refused."""
 
@@ -41,7 +42,9 @@ class Lines(Schema, frozen=True, kw_only=True):
     trading: bool
     """Whether trading was started; lines exist only then."""
     lines: list[Line]
+    """One for each mode and currency."""
     lost_orders: list[LostOrder]
+    """Orders at the venue that the database does not have."""
 
 
 class LedgerEntry(Schema, frozen=True, kw_only=True):
@@ -56,7 +59,9 @@ class LedgerEntry(Schema, frozen=True, kw_only=True):
     """The venue's id of the entry, or one of Meltica's."""
     currency: str
     amount: str
+    """In `currency`; negative if it left."""
     booked_at: int
+    """When, in milliseconds."""
     booked_by: Text = UNSET
     """The client, of a booking or a release."""
     note: Text = UNSET
@@ -67,6 +72,7 @@ class LedgerEntries(Schema, frozen=True, kw_only=True):
     """Entries, the latest first."""
 
     entries: list[LedgerEntry]
+    """The entries of this page."""
     count: int
     """How many entries this response has."""
     cursor: Text = UNSET
@@ -89,6 +95,7 @@ class Booked(Schema, frozen=True, kw_only=True):
     mode: Mode
     currency: str
     amount: str
+    """What was booked."""
     recorded: bool | UnsetType = UNSET
     """False while the booking acts and is not in the database yet; absent otherwise."""
 
@@ -114,5 +121,6 @@ class LostOrderChange(Schema, frozen=True, kw_only=True):
     order_id: Text = UNSET
     """Of the instance's order, see `/orders/{id}`; absent if it has none, or not yet."""
     state: OrderState | UnsetType = UNSET
+    """Of that order; absent like `orderId`."""
     recorded: bool | UnsetType = UNSET
     """False while the request goes on, or is not in the database yet; absent otherwise."""

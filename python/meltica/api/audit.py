@@ -13,9 +13,11 @@ class AuditEntry(Schema, frozen=True, kw_only=True):
     acted_at: int
     """When it took effect."""
     actor: str
+    """The client: the name and id of its token, or what acted by itself."""
     action: str
     """What was done, such as `provider.start`."""
     subject: str
+    """What it was done to, such as `provider main`."""
     before: JsonObject | UnsetType = UNSET
     """What differs, as it was; absent for what was created."""
     after: JsonObject | UnsetType = UNSET
@@ -28,6 +30,7 @@ class AuditEntries(Schema, frozen=True, kw_only=True):
     """Changes, the latest first."""
 
     entries: list[AuditEntry]
+    """The entries of this page."""
     count: int
     """How many entries this response has."""
     cursor: str | UnsetType = UNSET

@@ -19,11 +19,15 @@ class Balance(Struct, rename=dict(contract.BALANCE), frozen=True, kw_only=True):
     provider: str
     mode: Mode
     currency: str
+    """The currency."""
     total: str
+    """All of it."""
     available: str
+    """What open orders do not hold."""
     snapshot_at: int
     """The time as of which the amounts are true, of the venue."""
     metadata: JsonObject
+    """What the adapter adds."""
     created_at: int
     updated_at: int
 
@@ -37,6 +41,7 @@ class Balances(Schema, frozen=True, kw_only=True):
     """Balances, the latest first: a history, or with `latest` one for each mode and currency."""
 
     balances: list[Balance]
+    """The balances of this page."""
     count: int
     """How many balances this response has."""
     cursor: str | UnsetType = UNSET

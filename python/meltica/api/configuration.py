@@ -12,20 +12,35 @@ class RuntimeConfig(Schema, frozen=True, kw_only=True):
     """The settings of the next start, with the keys of the config file. Secrets are masked."""
 
     environment: str
+    """The name of the environment."""
     log: JsonObject
+    """Logging."""
     api_server: JsonObject
+    """The REST API."""
     eventbus: JsonObject
+    """The queues of instances."""
     pools: JsonObject
+    """Memory of events and books."""
     interpreter: JsonObject
+    """The Python interpreter."""
     hosts: JsonObject
+    """The threads of instances."""
     lambda_defaults: JsonObject
+    """Defaults of instances."""
     supervision: JsonObject
+    """Restarts after failures."""
     shutdown: JsonObject
+    """The end of the gateway."""
     resources: JsonObject
+    """Resources that are watched."""
     telemetry: JsonObject
+    """Metrics and traces."""
     strategies: JsonObject
+    """Uploads of strategies."""
     database: JsonObject
+    """PostgreSQL."""
     retention: JsonObject
+    """How long rows are kept."""
     risk: RiskLimits
     """The limits of the global scope."""
 
@@ -34,6 +49,7 @@ class RuntimeSnapshot(Schema, frozen=True, kw_only=True):
     """The settings, and where they are from."""
 
     config: RuntimeConfig
+    """The settings from the next start on."""
     source: Literal["runtime", "file", "bootstrap"]
     """`runtime` if any was set over REST, else `file`, or `bootstrap` without a config file."""
     persisted_at: str | UnsetType = UNSET

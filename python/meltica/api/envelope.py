@@ -30,7 +30,9 @@ class Change(Schema, frozen=True, kw_only=True):
     """One difference between what is configured and what would be."""
 
     before: Any = UNSET
+    """What is configured; absent for what does not exist."""
     after: Any = UNSET
+    """What would be; absent for what would be deleted."""
 
 
 class Plan(Schema, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class Plan(Schema, frozen=True, kw_only=True):
     effect: str
     """`create`, `update`, `delete`, the name of an action such as `cancel`, or `none`."""
     changes: dict[str, Change]
+    """What differs, by key."""
     etag: str | UnsetType = UNSET
     """The version after the change; of a deletion, the one that would be deleted. Absent without versions."""
 
@@ -48,6 +51,7 @@ class Removed(Schema, frozen=True, kw_only=True):
 
     id: str
     status: Literal["removed", "removing"] = "removed"
+    """`removing` while it still stops; it is a 404 afterwards."""
 
 
 def optional(value: str | None) -> str | UnsetType:

@@ -17,6 +17,7 @@ class Execution(Struct, rename=dict(contract.FILL), frozen=True, kw_only=True):
     """A fill."""
 
     order_id: str
+    """The id of its order."""
     execution_id: str
     """The id of the venue, unique for its order."""
     provider: str
@@ -25,17 +26,25 @@ class Execution(Struct, rename=dict(contract.FILL), frozen=True, kw_only=True):
     symbol: str
     side: Side
     quantity: str
+    """In the base currency."""
     price: str
+    """In the quote currency."""
     fee: str | UnsetType = UNSET
+    """In `feeAsset`; negative for a rebate, absent if it is not known."""
     fee_currency: str | UnsetType = UNSET
+    """The currency of the fee."""
     liquidity: Liquidity | UnsetType = UNSET
+    """Whether the order was in the book before; absent if it is not known."""
     rule: FillRule | UnsetType = UNSET
     """The rule by which a paper account filled; absent for fills of a venue."""
     trade_id: str | UnsetType = UNSET
+    """The venue's id of the trade."""
     traded_at: int
+    """When it traded, of the venue."""
     recovered: bool
     """Whether the fill was found by reconciling."""
     metadata: JsonObject
+    """What the adapter adds."""
     created_at: int
 
     @classmethod
@@ -48,6 +57,7 @@ class Executions(Schema, frozen=True, kw_only=True):
     """Fills, the latest first."""
 
     executions: list[Execution]
+    """The fills of this page."""
     count: int
     """How many fills this response has."""
     cursor: str | UnsetType = UNSET

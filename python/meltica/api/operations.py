@@ -16,6 +16,7 @@ class Request(Schema, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why an operation is requested; recorded with the client."""
 
     reason: str
+    """Why; at most 4,096 bytes, recorded with the client."""
 
 
 class ScopeRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,6 +53,7 @@ class ScopeChange(Schema, frozen=True, kw_only=True):
 
     scope: str
     halted: bool
+    """Whether only orders that reduce and cancels pass."""
     changed: bool | UnsetType = UNSET
     """False if the scope was in this state before; absent while that is not recorded."""
     recorded: bool | UnsetType = UNSET
@@ -66,7 +68,9 @@ class Unclosed(Schema, frozen=True, kw_only=True):
     symbol: str
     mode: Mode
     rule: str
+    """The rule that refused the sale."""
     message: str
+    """Text for people."""
 
 
 class FlattenResult(Schema, frozen=True, kw_only=True):
@@ -80,6 +84,7 @@ class FlattenResult(Schema, frozen=True, kw_only=True):
     closing: list[str]
     """Ids of the orders that sell the positions."""
     unclosed: list[Unclosed]
+    """Positions that could not be sold."""
 
 
 class CancelResult(Schema, frozen=True, kw_only=True):
@@ -96,20 +101,28 @@ class OrderTimes(Schema, frozen=True, kw_only=True):
     """When an order passed each step, in milliseconds; absent for a step that it did not reach."""
 
     intent: int
+    """The strategy requested it."""
     approved: Milliseconds = UNSET
+    """Risk approved it."""
     committed: Milliseconds = UNSET
+    """The database had it."""
     sent: Milliseconds = UNSET
+    """It left."""
     acknowledged: Milliseconds = UNSET
+    """The venue first acknowledged it."""
     venue: Milliseconds = UNSET
     """The venue's time of its last report."""
     ended: Milliseconds = UNSET
+    """It ended."""
 
 
 class OrderDetail(Schema, frozen=True, kw_only=True):
     """An order with its whole life."""
 
     order: Order
+    """The order."""
     times: OrderTimes
+    """When it passed each step."""
     executions: list[Execution]
     """Its fills, the latest first."""
 
@@ -120,5 +133,6 @@ class OrderChange(Schema, frozen=True, kw_only=True):
     id: str
     state: OrderState
     cancel_wanted: bool
+    """Whether a cancel is repeated until it has ended."""
     recorded: bool | UnsetType = UNSET
     """False while the request is not in the database yet; absent otherwise."""

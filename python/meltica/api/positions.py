@@ -22,6 +22,7 @@ class Position(Schema, frozen=True, kw_only=True):
     cost: str
     """What the open quantity cost, in the quote currency."""
     average_price: str | UnsetType = UNSET
+    """`cost` / `quantity`; absent for a flat position."""
     realised_pnl: str
     """In the quote currency; fees in other currencies than the base currency are not in it."""
     fees: dict[str, str]
@@ -32,6 +33,7 @@ class Positions(Schema, frozen=True, kw_only=True):
     """Positions, by mode, provider and symbol."""
 
     positions: list[Position]
+    """The positions of this page."""
     count: int
     cursor: str | UnsetType = UNSET
     """Where the next page begins; absent on the last one."""

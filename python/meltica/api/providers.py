@@ -17,9 +17,13 @@ class ProviderBase(Schema, frozen=True, kw_only=True):
     identifier: str
     """The identifier of its adapter."""
     instrument_count: int
+    """How many instruments the venue has; 0 before the first start."""
     settings: JsonObject
+    """As configured, with defaults; secrets read as `********`."""
     running: bool
+    """True if `status` is `running`."""
     status: ProviderState
+    """The actual state."""
     startup_error: str | UnsetType = UNSET
     """Why the last start or run failed; absent while the provider runs."""
     connection_error: str | UnsetType = UNSET
@@ -37,8 +41,11 @@ class ProviderBase(Schema, frozen=True, kw_only=True):
     baseline: bool
     """Whether the provider is in the configuration file."""
     restarts: int
+    """Restarts after a failure."""
     dependent_instances: list[str] | UnsetType = UNSET
+    """Ids of the instances with this provider in their scope; absent without any."""
     dependent_instance_count: int | UnsetType = UNSET
+    """How many they are; absent without any."""
 
 
 class ProviderSummary(ProviderBase, frozen=True, kw_only=True):
@@ -52,6 +59,7 @@ class Providers(Schema, frozen=True, kw_only=True):
     """All providers, by name."""
 
     providers: list[ProviderSummary]
+    """The providers of this page."""
     cursor: str | UnsetType = UNSET
     """Where the next page begins; absent on the last one."""
 
@@ -60,15 +68,21 @@ class ProviderCounters(Schema, frozen=True, kw_only=True):
     """The counters of a provider since the gateway started."""
 
     frames: int
+    """Messages of the venue."""
     bytes: int
+    """Size of these messages."""
     events: dict[str, int]
     """Events dispatched, by kind."""
     unwanted: int
+    """Events that nothing subscribes to."""
     duplicates: int
+    """Events that were left out because they had arrived before."""
     unknown_enums: int
     """Enumeration values that the codec does not define."""
     gaps: int
+    """Gaps in the sequence of a book."""
     unsynced_books: int
+    """Books that wait for a snapshot."""
     stale: dict[str, int]
     """Books that became stale, by reason."""
     errors: dict[str, int]
@@ -79,7 +93,9 @@ class ProviderDetail(ProviderBase, frozen=True, kw_only=True):
     """One provider."""
 
     adapter: Adapter
+    """The whole adapter."""
     instruments: list[JsonObject]
+    """What the venue trades; empty before the first start."""
     counters: ProviderCounters | UnsetType = UNSET
     """Absent before the first start."""
 
@@ -89,6 +105,7 @@ class RemovedProvider(Schema, frozen=True, kw_only=True):
 
     name: str
     status: Literal["removed", "removing"] = "removed"
+    """`removing` while it still stops; the provider is a 404 afterwards."""
 
 
 class AdapterRequest(Section):
@@ -96,12 +113,17 @@ class AdapterRequest(Section):
 
     identifier: str = ""
     config: dict[str, Any] | None = None
+    """Settings of the adapter. `********` or absence keeps a secret, null deletes it."""
 
 
 class ProviderRequest(Section):
     """The body that creates or changes a provider. `adapter.config` decides, else `settings`."""
 
     name: Name | None = None
+    """Its name; required for a creation, immutable afterwards."""
     adapter: AdapterRequest | None = None
+    """The adapter, which is immutable, and its settings."""
     settings: dict[str, Any] | None = None
+    """Instead of `adapter.config`."""
     enabled: bool | None = None
+    """Whether it is started; true for a creation, kept in a change."""

@@ -10,6 +10,7 @@ class StrategySetting(Setting, frozen=True, kw_only=True):
     """One setting of a strategy."""
 
     description: str
+    """Text for people; empty without one."""
 
 
 class Strategy(Schema, frozen=True, kw_only=True):
@@ -17,9 +18,13 @@ class Strategy(Schema, frozen=True, kw_only=True):
 
     name: str
     display_name: str
+    """The name for people."""
     description: str
+    """The first line of its docstring; empty without one."""
     version: str | UnsetType = UNSET
+    """The `version` of the class; absent without one."""
     config: list[StrategySetting]
+    """Its settings."""
     events: list[str]
     """Kinds of events that the strategy subscribes to."""
 
@@ -28,3 +33,4 @@ class Strategies(Schema, frozen=True, kw_only=True):
     """All strategies, by name."""
 
     strategies: list[Strategy]
+    """All of them."""

@@ -14,7 +14,9 @@ class Cause(Schema, frozen=True, kw_only=True):
     subject: str
     """What it is about: the instance, a provider, a symbol, a scope, an account, or an order."""
     detail: str
+    """Text for people."""
     remedy: str
+    """What ends it: a command, or what to change."""
     count: int | UnsetType = UNSET
     """With `refused`: how many orders the rule refused in the last 24 h."""
     last: int | UnsetType = UNSET
@@ -26,6 +28,8 @@ class Why(Schema, frozen=True, kw_only=True):
 
     id: str
     status: InstanceState
+    """The actual state."""
     running: bool
+    """True if `status` is `running` or `stuck`."""
     causes: list[Cause]
     """Empty if nothing prevents events or orders."""

@@ -2,7 +2,8 @@
 
 1. Query parameters that a handler lists in its options, and headers that every operation reads or some do.
 2. Bodies that are read as a model of Pydantic, and headers of responses.
-3. Descriptions: of operations and schemas from docstrings, of parameters and tags from the tables here.
+3. Descriptions: of operations, schemas and keys from docstrings, of keys that several schemas have from
+   `api.keys`, of parameters and tags from the tables here.
 """
 
 import ast
@@ -20,6 +21,7 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from meltica.api.instances import BulkRequest, InstanceRequest
+from meltica.api.keys import DESCRIPTIONS
 from meltica.api.providers import ProviderRequest
 from meltica.control.bodies import QUERY
 
@@ -156,6 +158,7 @@ def complete(document: Document, app: Litestar) -> None:
     }
     document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
     handlers = _handlers(app)
+    _describe(components["schemas"])
     for item in document["paths"].values():
         for operation in item.values():
             handler = handlers[operation["operationId"]]
@@ -167,7 +170,7 @@ def complete(document: Document, app: Litestar) -> None:
         response["headers"] = {REQUEST_ID: {"$ref": "#/components/headers/RequestId"}}
         if name in ERRORS:
             _send(response, ERRORS[name])
-    _describe(components["schemas"])
+    _describe_keys(components["schemas"])
 
 
 def _handlers(app: Litestar) -> dict[str, HTTPRouteHandler]:
@@ -285,13 +288,18 @@ def _limits_body(schemas: Document) -> Document:
     for name, schema in schemas["RiskLimits"]["properties"].items():
         whole = schemas["CircuitBreaker"] if "$ref" in schema else schema
         shown = {key: value for key, value in whole.items() if key in ("type", "properties", "items")}
-        limits[name] = {**shown, "type": [whole["type"], "null"], "description": "Null removes the limit."}
+        text = f"{schema['description']} Null removes the limit."
+        limits[name] = {**shown, "type": [whole["type"], "null"], "description": text}
     text = "Changes of the limits of one scope; an absent limit is kept."
     schemas["LimitsChange"] = {"type": "object", "properties": limits, "description": text}
     change = {"$ref": REFERENCE.format(model="LimitsChange")}
     scopes = {"type": "object", "additionalProperties": change}
     of_global = {name: schema for name, schema in limits.items() if name != "capital"}
-    properties = of_global | {"limits": change, "providers": scopes, "instances": scopes}
+    properties = of_global | {
+        "limits": change | {"description": "Changes of the global scope."},
+        "providers": scopes | {"description": "Changes by name of a provider."},
+        "instances": scopes | {"description": "Changes by id of an instance."},
+    }
     description = (
         "Without `limits`, `providers` and `instances`, limits of the global scope. Keys in any case."
     )
@@ -304,10 +312,14 @@ def _settings_body(schemas: Document) -> Document:
     properties: Document = dict.fromkeys(schemas["RuntimeConfig"]["properties"], section)
     properties |= {
         "environment": {"type": ["string", "null"], "description": "Null reverts it."},
-        "risk": {"$ref": REFERENCE.format(model="LimitsChange")},
+        "risk": {
+            "$ref": REFERENCE.format(model="LimitsChange"),
+            "description": "Changes of the global limits.",
+        },
     }
     whole = {"type": "object", "properties": properties}
-    return {**whole, "properties": {**properties, "config": whole, "runtime": whole}}
+    wrapped = {**whole, "description": "The settings as GET answers them, in place of all other keys."}
+    return {**whole, "properties": {**properties, "config": wrapped, "runtime": wrapped}}
 
 
 def _describe(schemas: Document) -> None:
@@ -322,6 +334,14 @@ def _describe(schemas: Document) -> None:
             documented = _attribute_docstrings(base) if base.__module__.startswith("meltica.api.") else {}
             for field, text in documented.items():
                 schema["properties"][names[field]].setdefault("description", text)
+
+
+def _describe_keys(schemas: Document) -> None:
+    """3: adds descriptions of keys that several schemas have, where there is none."""
+    for schema in schemas.values():
+        for key, shown in schema.get("properties", {}).items():
+            if key in DESCRIPTIONS:
+                shown.setdefault("description", DESCRIPTIONS[key])
 
 
 def _subclasses(cls: type[Struct]) -> Iterator[type[Struct]]:
