@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use meltica_core::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
+use meltica_core::book::{BookAssembler, DiffOutcome, SnapshotOutcome};
 use meltica_core::codec::fixtures::binance_spec;
-use meltica_core::codec::{BookIds, Codec, DecodeError, Decoded, Decoder};
+use meltica_core::codec::{BookIds, Codec, DecodeError, Decoded, Decoder, SnapshotMode};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Book, PriceLevel};
 use meltica_core::names::ProviderId;
@@ -91,19 +91,19 @@ fuzz_target!(|messages: Vec<Message>| {
         let mut good = None;
         let apply_message = |decoded: Result<Decoded<'_>, DecodeError>| match decoded {
             Err(error) => assert_eq!(error.kind(), "overflow", "{frame}"),
-            Ok(Decoded::BookDiff { ids: BookIds::Range { first, last, prev }, levels, .. }) => {
-                let outcome = book.diff(DiffIds { first, last, prev }, levels);
+            Ok(Decoded::BookDiff { ids: ids @ BookIds::Range { first, last, .. }, levels, .. }) => {
+                let outcome = book.diff(ids, None, levels);
                 match outcome {
                     DiffOutcome::Gap { .. } => assert_eq!(message.skipped % 8, 7),
                     DiffOutcome::Buffered | DiffOutcome::BufferFull { .. } => assert!(!synced),
                     DiffOutcome::Applied | DiffOutcome::Crossed | DiffOutcome::Overflow => assert!(synced),
-                    DiffOutcome::Old => panic!("the ids grow"),
+                    other => panic!("the ids grow and the snapshots are not crossed: {other:?}"),
                 }
                 good = Some(outcome == DiffOutcome::Applied);
             }
             Ok(Decoded::BookSnapshot { ids: BookIds::Range { last, .. }, levels, .. }) => {
                 // Buffered diffs are older than this snapshot.
-                let outcome = book.snapshot(last, levels, |_, _| panic!("buffered diffs are older"));
+                let outcome = book.snapshot(BookIds::Range { first: last, last, prev: None }, SnapshotMode::Joins, levels, |_, _| panic!("buffered diffs are older"));
                 bids.clear();
                 asks.clear();
                 good = Some(outcome == SnapshotOutcome::Synced { applied: 0 });
@@ -112,7 +112,7 @@ fuzz_target!(|messages: Vec<Message>| {
         };
         decoder.decode(frame.as_bytes(), &mut (|_, _| true, apply_message));
         let Some(good) = good else { continue };
-        (last, synced) = (end, book.is_synced());
+        (last, synced) = (end, book.is_good());
         assert_eq!(good, synced);
         if !good {
             continue;

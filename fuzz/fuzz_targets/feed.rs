@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
     let mut feed = Feed::new(Publisher::new(&dispatcher, provider), Some(Arc::clone(&CODEC)));
     let mut last = 0;
     let mut run = |feed: &mut Feed, frame: &[u8]| {
-        let events = feed.frame_from(Source::Recording, frame, 0).expect("not stopped").events;
+        let events = feed.frame_from(Source::Recording, 0, frame, 0).expect("not stopped").events;
         let mut items: Vec<Item> = Vec::new();
         while reader.has_work() {
             reader.read(dispatcher.watermark(), 4096, &mut items);

@@ -140,7 +140,7 @@ def test_a_repeated_diff_changes_nothing(session_lines: list[bytes]) -> None:
     published, notices, run = books([*session_lines[: again + 1], *session_lines[again:]])
     assert published == whole
     assert notices == []
-    assert run.producer["old_books"] == 1
+    assert run.producer["repeated_diffs"] == 1
 
 
 def test_a_book_without_a_snapshot_is_not_published(session_lines: list[bytes]) -> None:

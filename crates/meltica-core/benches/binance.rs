@@ -32,6 +32,7 @@ fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
         id: None,
         fields: Vec::new(),
         levels: None,
+        snapshot: None,
     }
 }
 

@@ -6,8 +6,8 @@
 mod binance;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use meltica_core::book::{BookAssembler, DiffIds, DiffOutcome};
-use meltica_core::codec::{DecodeError, Decoded, Decoder, Levels};
+use meltica_core::book::{BookAssembler, DiffOutcome};
+use meltica_core::codec::{BookIds, DecodeError, Decoded, Decoder, Levels};
 use meltica_core::event::{Book, Kind};
 use meltica_core::workload::{self, Books, Plane, Trades, route, symbol};
 use std::hint::black_box;
@@ -96,7 +96,7 @@ fn book(c: &mut Criterion) {
     group.bench_function("2,001 diffs of 10 + 10 levels", |b| {
         let apply = |mut book: BookAssembler| {
             for (id, levels) in (2..).zip(&changes) {
-                let outcome = book.diff(DiffIds { first: id, last: id, prev: None }, levels);
+                let outcome = book.diff(BookIds::Range { first: id, last: id, prev: None }, None, levels);
                 assert_eq!(outcome, DiffOutcome::Applied);
             }
             book

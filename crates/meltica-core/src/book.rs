@@ -1,4 +1,5 @@
-//! Order books assembled from snapshots and diffs, one [`BookAssembler`] per instrument.
+//! Order books assembled from snapshots and diffs, one [`BookAssembler`] per connection and
+//! instrument.
 //!
 //! The branches are numbered by Binance's rules for a local book:
 //! 1. Buffer the diffs that arrive before the snapshot.
@@ -8,89 +9,59 @@
 //! 5. Each further diff has `U == u + 1` of its predecessor. Otherwise diffs were lost.
 //! 6. A quantity is absolute. Zero removes the level, which may be absent.
 //!
-//! If a venue sends the last id of the previous diff (`prev`), it must equal the last id of the book.
+//! If a venue sends the id before the diff (`prev`), it must equal the id of the book: from the first diff after a snapshot
+//! of the stream, and from the second one after a snapshot that joins, whose id may lie within a diff. In a chain of ids
+//! ([`BookIds::Chain`]) that is the only rule, so its ids may decrease; a diff between equal ids is a heartbeat.
+//!
+//! A diff that was received before changes nothing. Other diffs that are not newer than the book are old only before the
+//! first newer one since a snapshot. Later they show that the venue's numbers have restarted: at once if the id is lower
+//! than the previous one, otherwise after [`OLD_RUN`] in a row. Then the book needs a new snapshot.
+//!
+//! A book that is still crossed after a snapshot, as in an auction, goes on and is good again when it uncrosses.
 //!
 //! Both sides are sorted arrays with the best level last, as most changes are near the best level and move few others.
 //! The assembler keeps all levels; [`BookAssembler::copy_top`] returns the top of the book.
 
+mod history;
 mod ladder;
+mod outcome;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod scenario;
 
-use crate::codec::{Levels, Part};
-use crate::event::Book;
+use crate::codec::{BookIds, Levels, Part, SnapshotMode};
+use crate::event::{Book, Nanos};
+use history::History;
 use ladder::Ladder;
+pub use outcome::{DiffOutcome, SnapshotOutcome};
 use std::collections::VecDeque;
 
 /// Maximum number of buffered diffs.
 pub const MAX_BUFFERED: usize = 1024;
 /// Maximum number of levels in the buffered diffs.
 const MAX_BUFFERED_LEVELS: usize = 200_000;
+/// The number of old diffs in a row that show a restart of the venue's numbers.
+pub const OLD_RUN: u32 = 16;
 
-/// The update ids of a diff.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiffIds {
-    /// The id of the first update.
-    pub first: u64,
-    /// The id of the last update.
-    pub last: u64,
-    /// The id of the last update before the diff, if the venue sends it.
-    pub prev: Option<u64>,
-}
-
-/// The outcome of a diff.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiffOutcome {
-    /// The diff was applied.
-    Applied,
-    /// The diff is older than the book.
+/// The position of a diff relative to a synchronised book.
+enum Position {
+    Next,
+    Heartbeat,
     Old,
-    /// The diff was buffered until a snapshot arrives.
-    Buffered,
-    /// The diff was buffered, and the oldest buffered diff was dropped.
-    BufferFull {
-        /// Whether it is the first drop since the last snapshot.
-        first_time: bool,
-    },
-    /// Diffs before this one were lost. The book is stale until a newer snapshot arrives.
-    Gap {
-        /// The expected id.
-        expected: u64,
-        /// The received id.
-        received: u64,
-    },
-    /// The best bid reached the best ask. The book is stale.
-    Crossed,
-    /// A number does not fit into the scale of the book. The book is stale.
-    Overflow,
+    Ahead { expected: u64, received: u64 },
 }
 
-/// The outcome of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotOutcome {
-    /// The book is synchronised.
-    Synced {
-        /// The number of buffered diffs that were applied.
-        applied: u32,
-    },
-    /// The snapshot is too old for the buffered diffs.
-    TooOld,
-    /// The snapshot is not newer than the synchronised book.
-    Older,
-    /// Diffs were lost between the buffered ones.
-    Gap {
-        /// The expected id.
-        expected: u64,
-        /// The received id.
-        received: u64,
-    },
-    /// The best bid reached the best ask.
+/// The state of a book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    /// It waits for a snapshot.
+    #[default]
+    Waiting,
+    /// The best bid has reached the best ask since the snapshot. Diffs are applied.
     Crossed,
-    /// A number does not fit into the scale of the book.
-    Overflow,
+    Good,
 }
 
-/// The book of one instrument.
+/// The book of one instrument on one connection.
 #[derive(Debug, Default)]
 pub struct BookAssembler {
     bids: Ladder<false>,
@@ -98,19 +69,36 @@ pub struct BookAssembler {
     price_scale: u8,
     quantity_scale: u8,
     last: u64,
-    synced: bool,
-    buffer: VecDeque<(DiffIds, Levels)>,
+    state: State,
+    /// Whether no diff was applied since a snapshot that joined.
+    joined: bool,
+    /// The id of the last snapshot.
+    base: u64,
+    /// The last id of the previous diff.
+    received: Option<u64>,
+    /// Old diffs in a row since the last one that was applied.
+    old_run: u32,
+    history: History,
+    buffer: VecDeque<(BookIds, Levels)>,
     buffered_levels: usize,
     dropped: bool,
 }
 
 impl BookAssembler {
-    /// Returns whether the book is synchronised.
-    pub fn is_synced(&self) -> bool {
-        self.synced
+    /// Returns whether the book equals the venue's, as far as is known.
+    #[inline]
+    pub fn is_good(&self) -> bool {
+        self.state == State::Good
+    }
+
+    /// Returns whether the book waits for a snapshot.
+    #[inline]
+    pub fn needs_snapshot(&self) -> bool {
+        self.state == State::Waiting
     }
 
     /// Returns the last update id of the book.
+    #[inline]
     pub fn last_update_id(&self) -> u64 {
         self.last
     }
@@ -120,25 +108,132 @@ impl BookAssembler {
         *self = Self::default();
     }
 
-    /// Applies or buffers a diff.
-    pub fn diff(&mut self, ids: DiffIds, levels: &Levels) -> DiffOutcome {
-        if !self.synced {
-            return self.wait(ids, levels); // 1
-        }
-        if ids.last <= self.last {
-            return DiffOutcome::Old; // 3
-        }
-        let expected = self.last + 1;
-        let follows = ids.prev.map_or(ids.first <= expected, |prev| prev <= self.last); // 4, 5
-        if !follows {
-            self.synced = false;
-            self.wait(ids, levels);
-            return DiffOutcome::Gap { expected, received: ids.first };
-        }
-        self.apply(ids.last, levels)
+    /// Makes the book stale until the next snapshot. Returns whether it was synchronised.
+    pub fn invalidate(&mut self) -> bool {
+        std::mem::take(&mut self.state) != State::Waiting
     }
 
-    fn wait(&mut self, ids: DiffIds, levels: &Levels) -> DiffOutcome {
+    /// Applies or buffers a diff.
+    pub fn diff(&mut self, ids: BookIds, venue_time: Option<Nanos>, levels: &Levels) -> DiffOutcome {
+        if ids == BookIds::Unnumbered {
+            // The next snapshot replaces what came before it.
+            return if self.needs_snapshot() { DiffOutcome::Old } else { self.apply(ids, levels, false) };
+        }
+        let print = history::print(ids, venue_time, levels);
+        if self.needs_snapshot() {
+            return self.wait(ids, print, levels); // 1
+        }
+        match self.position(ids) {
+            Position::Next => {
+                self.add(ids, print);
+                self.apply(ids, levels, false)
+            }
+            Position::Heartbeat => DiffOutcome::Heartbeat,
+            Position::Old | Position::Ahead { .. } if self.history.contains(print) => DiffOutcome::Repeated,
+            Position::Old => self.old(ids, print, levels),
+            Position::Ahead { expected, received } => {
+                self.state = State::Waiting;
+                self.add(ids, print);
+                self.buffer(ids, levels);
+                DiffOutcome::Gap { expected, received }
+            }
+        }
+    }
+
+    #[inline]
+    fn position(&self, ids: BookIds) -> Position {
+        match ids {
+            BookIds::Range { last, .. } if last <= self.last => Position::Old, // 3
+            BookIds::Range { first, prev, .. } => {
+                let expected = self.last + 1;
+                let follows = prev
+                    .map_or(first <= expected, |prev| prev == self.last || self.joined && prev < self.last);
+                if follows { Position::Next } else { Position::Ahead { expected, received: first } } // 4, 5
+            }
+            BookIds::Chain { last, prev } if prev == Some(self.last) => {
+                if last == self.last {
+                    Position::Heartbeat
+                } else {
+                    Position::Next
+                }
+            }
+            // Only the numbers tell which of the two is newer, a snapshot that joins or a diff that does not touch it.
+            BookIds::Chain { last, .. } if self.joined && last <= self.last => Position::Old,
+            BookIds::Chain { prev: Some(prev), .. } if self.joined && prev < self.last => Position::Next,
+            BookIds::Chain { last, prev } => {
+                Position::Ahead { expected: self.last, received: prev.unwrap_or(last) }
+            }
+            BookIds::Unnumbered => Position::Next,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, ids: BookIds, print: u64) {
+        self.history.add(print);
+        self.received = Some(ids.last());
+    }
+
+    /// Returns whether the numbers have restarted: the id is lower than the previous one.
+    fn is_lower(&self, ids: BookIds) -> bool {
+        matches!(ids, BookIds::Range { last, .. } if self.received.is_some_and(|received| last < received))
+    }
+
+    #[cold]
+    fn old(&mut self, ids: BookIds, print: u64, levels: &Levels) -> DiffOutcome {
+        if self.base != self.last {
+            self.old_run += 1;
+        }
+        if self.is_lower(ids) || self.old_run >= OLD_RUN {
+            return self.restart(ids, print, levels);
+        }
+        self.add(ids, print);
+        DiffOutcome::Old
+    }
+
+    /// Forgets the ids before a restart of the venue's numbers, and buffers the first diff after it.
+    #[cold]
+    fn restart(&mut self, ids: BookIds, print: u64, levels: &Levels) -> DiffOutcome {
+        let synced = self.forget();
+        self.add(ids, print);
+        self.buffer(ids, levels);
+        DiffOutcome::Restarted { synced }
+    }
+
+    /// Makes the book stale and forgets the ids of its messages. Returns whether it was synchronised.
+    fn forget(&mut self) -> bool {
+        self.history.clear();
+        self.clear_buffer();
+        self.received = None;
+        self.invalidate()
+    }
+
+    fn clear_buffer(&mut self) {
+        self.buffer.clear();
+        self.buffered_levels = 0;
+    }
+
+    fn wait(&mut self, ids: BookIds, print: u64, levels: &Levels) -> DiffOutcome {
+        if self.history.contains(print) {
+            return DiffOutcome::Repeated;
+        }
+        if let BookIds::Chain { last, prev } = ids {
+            if prev == Some(last) {
+                return DiffOutcome::Heartbeat;
+            }
+            // No snapshot leads over a broken chain, and ids before a decrease are not comparable with later ones.
+            let follows = self.buffer.back().is_none_or(|(before, _)| prev == Some(before.last()));
+            if !follows || prev > Some(last) {
+                self.clear_buffer();
+            }
+        }
+        if self.is_lower(ids) {
+            return self.restart(ids, print, levels);
+        }
+        self.add(ids, print);
+        self.buffer(ids, levels)
+    }
+
+    fn buffer(&mut self, ids: BookIds, levels: &Levels) -> DiffOutcome {
         self.buffered_levels += levels.bids.len() + levels.asks.len();
         self.buffer.push_back((ids, levels.clone()));
         let mut full = false;
@@ -155,27 +250,33 @@ impl BookAssembler {
         DiffOutcome::Buffered
     }
 
-    fn apply(&mut self, last: u64, levels: &Levels) -> DiffOutcome {
+    /// Applies the levels of a diff or a snapshot. A book is `fresh` until the diffs that waited for its snapshot are
+    /// applied.
+    fn apply(&mut self, ids: BookIds, levels: &Levels, fresh: bool) -> DiffOutcome {
         if (levels.price_scale, levels.quantity_scale) == (self.price_scale, self.quantity_scale) {
             self.bids.apply(&levels.bids); // 6
             self.asks.apply(&levels.asks);
         } else {
             let mut own = levels.clone();
             if !self.reconcile(&mut own) {
-                self.synced = false;
+                self.state = State::Waiting;
                 return DiffOutcome::Overflow;
             }
             self.bids.apply(&own.bids);
             self.asks.apply(&own.asks);
         }
-        self.last = last;
-        if let (Some(bid), Some(ask)) = (self.bids.best(), self.asks.best())
-            && bid >= ask
-        {
-            self.synced = false;
+        (self.last, self.joined, self.old_run) = (ids.last(), false, 0);
+        let crossed = matches!((self.bids.best(), self.asks.best()), (Some(bid), Some(ask)) if bid >= ask);
+        if !crossed {
+            self.state = State::Good;
+            return DiffOutcome::Applied;
+        }
+        if self.is_good() && !fresh {
+            self.state = State::Waiting;
             return DiffOutcome::Crossed;
         }
-        DiffOutcome::Applied
+        self.state = State::Crossed;
+        DiffOutcome::StillCrossed
     }
 
     /// Converts the book and `levels` exactly to common scales: the finer ones if all numbers fit, otherwise those of
@@ -202,60 +303,98 @@ impl BookAssembler {
         true
     }
 
-    /// Replaces the book by a snapshot of all updates up to `last`, then applies the buffered diffs. `applied` is
-    /// called after each of them, with the book and the first id of the diff.
+    /// Replaces the book by a snapshot, then applies the buffered diffs that follow it. `applied` is called after each of
+    /// them that leaves the book good, with the book and the first id of the diff.
     pub fn snapshot(
         &mut self,
-        last: u64,
+        ids: BookIds,
+        mode: SnapshotMode,
         levels: &Levels,
         mut applied: impl FnMut(&Self, u64),
     ) -> SnapshotOutcome {
-        if self.synced && last <= self.last {
-            return SnapshotOutcome::Older;
-        }
-        while self.buffer.front().is_some_and(|(ids, _)| ids.last <= last) {
-            self.buffer.pop_front(); // 3
-        }
-        self.buffered_levels = self.buffer.iter().map(|(_, l)| l.bids.len() + l.asks.len()).sum();
-        if self
-            .buffer
-            .front()
-            .is_some_and(|(ids, _)| ids.prev.map_or(ids.first > last + 1, |prev| prev > last))
-        {
-            return SnapshotOutcome::TooOld; // 2
+        let last = ids.last();
+        match mode {
+            SnapshotMode::Joins => {
+                if !self.needs_snapshot() && last <= self.last {
+                    if last < self.base {
+                        self.forget();
+                        return SnapshotOutcome::Restarted;
+                    }
+                    return SnapshotOutcome::Older;
+                }
+                if !self.join(last) {
+                    return SnapshotOutcome::TooOld; // 2
+                }
+            }
+            SnapshotMode::Replaces => {
+                self.clear_buffer();
+                if self.received.is_some_and(|received| last < received) {
+                    self.history.clear();
+                }
+                self.received = Some(last);
+            }
         }
         self.bids.clear();
         self.asks.clear();
         (self.price_scale, self.quantity_scale) = (levels.price_scale, levels.quantity_scale);
-        match self.apply(last, levels) {
-            DiffOutcome::Applied => {}
-            DiffOutcome::Overflow => return SnapshotOutcome::Overflow,
-            _ => return SnapshotOutcome::Crossed,
-        }
-        self.synced = true;
         self.dropped = false;
+        if self.apply(ids, levels, true) == DiffOutcome::Overflow {
+            return SnapshotOutcome::Overflow;
+        }
+        (self.base, self.joined) = (last, mode == SnapshotMode::Joins);
         let mut n = 0;
         let mut waiting = std::mem::take(&mut self.buffer);
         self.buffered_levels = 0;
         while let Some((ids, levels)) = waiting.pop_front() {
-            match self.diff(ids, &levels) {
-                DiffOutcome::Applied => {
-                    n += 1;
-                    applied(self, ids.first);
-                }
-                DiffOutcome::Gap { expected, received } => {
+            match self.position(ids) {
+                Position::Next => match self.apply(ids, &levels, true) {
+                    DiffOutcome::Applied => {
+                        n += 1;
+                        applied(self, ids.first());
+                    }
+                    DiffOutcome::Overflow => return SnapshotOutcome::Overflow,
+                    _ => {}
+                },
+                Position::Heartbeat | Position::Old => {}
+                Position::Ahead { expected, received } => {
+                    self.state = State::Waiting;
                     // The diffs after the gap stay buffered until the next snapshot.
+                    self.buffer(ids, &levels);
                     for (ids, levels) in waiting {
-                        self.wait(ids, &levels);
+                        self.buffer(ids, &levels);
                     }
                     return SnapshotOutcome::Gap { expected, received };
                 }
-                DiffOutcome::Crossed => return SnapshotOutcome::Crossed,
-                DiffOutcome::Overflow => return SnapshotOutcome::Overflow,
-                _ => {}
             }
         }
-        SnapshotOutcome::Synced { applied: n }
+        if self.is_good() { SnapshotOutcome::Synced { applied: n } } else { SnapshotOutcome::Crossed }
+    }
+
+    /// Drops the buffered diffs that a snapshot of all updates up to `last` contains. Returns whether it joins the rest.
+    fn join(&mut self, last: u64) -> bool {
+        let is_chain = |(ids, _): &(BookIds, Levels)| matches!(ids, BookIds::Chain { .. });
+        let follows = self
+            .buffer
+            .iter()
+            .position(|(ids, _)| matches!(ids, BookIds::Chain { prev: Some(prev), .. } if *prev == last));
+        if let Some(n) = follows {
+            self.buffer.drain(..n);
+        } else if self.buffer.back().is_some_and(|diff| is_chain(diff) && diff.0.last() == last) {
+            self.buffer.clear();
+        }
+        if follows.is_none() {
+            while self.buffer.front().is_some_and(|(ids, _)| ids.last() <= last) {
+                self.buffer.pop_front(); // 3
+            }
+        }
+        self.buffered_levels = self.buffer.iter().map(|(_, l)| l.bids.len() + l.asks.len()).sum();
+        self.buffer.front().is_none_or(|(ids, _)| match *ids {
+            BookIds::Range { first, prev, .. } => {
+                prev.map_or(first <= last.saturating_add(1), |prev| prev <= last)
+            }
+            BookIds::Chain { prev, .. } => prev.is_some_and(|prev| prev <= last),
+            BookIds::Unnumbered => true,
+        })
     }
 
     /// Copies the top `depth` levels of both sides into `out` and reuses its buffers.

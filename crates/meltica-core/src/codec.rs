@@ -21,6 +21,7 @@ mod error;
 mod field_map;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+mod ids;
 mod levels;
 mod number;
 mod plan;
@@ -31,8 +32,9 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{BookIds, Decoded, Decoder, Sink};
+pub use decode::{Decoded, Decoder, Sink};
 pub use error::{DecodeError, Fault};
+pub use ids::{BookIds, SnapshotMode};
 pub use levels::{Levels, MAX_LEVELS};
 pub use spec::{
     CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
@@ -55,6 +57,8 @@ pub struct MessageInfo {
     pub role: Role,
     /// The kind of ids that identify repetitions; `None` if they are not identified.
     pub id_mode: Option<IdMode>,
+    /// What a book snapshot does with the book of its connection; `None` for other messages.
+    pub snapshot: Option<SnapshotMode>,
 }
 
 /// A compiled declaration, shared by the decoders of a venue's connections.

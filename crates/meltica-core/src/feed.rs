@@ -3,6 +3,8 @@
 //! # Cost
 //! The route of a message is looked up once its kind and symbol are decoded, before its numbers are converted.
 
+mod books;
+mod connections;
 mod events;
 mod frame;
 mod notices;
@@ -10,17 +12,18 @@ mod outcome;
 mod source;
 mod stats;
 
-use crate::book::BookAssembler;
 use crate::clock;
 use crate::codec::{Codec, Decoder, IdMode};
 use crate::dedupe::{IdStatus, Monotonic, Opaque};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
-use crate::event::{Book, Event, Nanos, Notice, Payload, StaleReason, VenueId};
+use crate::event::{Book, Event, Kind, Nanos, Notice, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use books::{Books, SymbolBooks};
+use connections::Connections;
 use events::{BookEvents, publish, publish_book};
 use frame::FrameSink;
 use notices::OwedNotices;
@@ -60,7 +63,8 @@ fn is_new(windows: &mut Windows, stats: &FeedStats, of: (u16, SymbolId), id: Ven
 pub struct Feed {
     publisher: Publisher,
     decoder: Option<Decoder>,
-    books: BTreeMap<SymbolId, BookAssembler>,
+    books: Books,
+    connections: Connections,
     /// The number of market data events of each symbol at the last restart.
     published: BTreeMap<SymbolId, u64>,
     windows: Windows,
@@ -81,7 +85,8 @@ impl Feed {
         Self {
             publisher,
             decoder,
-            books: BTreeMap::new(),
+            books: Books::new(),
+            connections: Connections::default(),
             published: BTreeMap::new(),
             windows: Windows::default(),
             owed: OwedNotices::default(),
@@ -99,16 +104,16 @@ impl Feed {
         &mut self.publisher
     }
 
-    /// Decodes one frame of a stream, as [`Self::frame_from`] does.
+    /// Decodes one frame of a stream with a single connection, as [`Self::frame_from`] does.
     ///
     /// # Errors
     /// As [`Self::frame_from`].
     #[inline]
     pub fn frame(&mut self, frame: &[u8], received_time: Nanos) -> Result<FeedOutcome, NotDispatched> {
-        self.frame_from(Source::Stream, frame, received_time)
+        self.frame_from(Source::Stream, 0, frame, received_time)
     }
 
-    /// Decodes one frame, dispatches its events and returns the outcome. A bad frame is counted, and its beginning is
+    /// Decodes one frame of a connection, dispatches its events and returns the outcome. A bad frame is counted, and its beginning is
     /// kept; it is never an error.
     ///
     /// # Errors
@@ -116,6 +121,7 @@ impl Feed {
     pub fn frame_from(
         &mut self,
         source: Source,
+        connection: u32,
         frame: &[u8],
         received_time: Nanos,
     ) -> Result<FeedOutcome, NotDispatched> {
@@ -129,10 +135,13 @@ impl Feed {
         };
         let codec = Arc::clone(decoder.codec());
         let unknown_enums = decoder.unknown_enums();
+        self.connections.select(connection);
         let mut sink = FrameSink {
             codec: &codec,
             publisher: &mut self.publisher,
             books: &mut self.books,
+            connections: &mut self.connections,
+            connection,
             windows: &mut self.windows,
             owed: &mut self.owed,
             stats: &self.stats,
@@ -156,27 +165,68 @@ impl Feed {
         Ok(outcome)
     }
 
-    /// Resets the feed after the connection was lost: every symbol with events since the last restart is stale until its
+    /// Resets the feed after all connections were lost: every symbol with events since the last restart is stale until its
     /// next event, every book until its next snapshot, and the windows of ids are cleared.
     ///
     /// # Errors
     /// As [`Self::frame`]. The notices that were not dispatched are published before the next event.
     pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
         self.windows.clear();
-        self.books.values_mut().for_each(BookAssembler::reset);
+        self.connections.clear();
+        self.books.values_mut().for_each(SymbolBooks::reset);
+        self.lose(received_time, |_| true);
+        self.owed.publish(&mut self.publisher, &self.stats)
+    }
+
+    /// Resets one connection after it was lost: the symbols that no other connection delivers are stale. The good books of
+    /// other connections are published in place of those of the lost one.
+    ///
+    /// # Errors
+    /// As [`Self::restart`].
+    pub fn restart_connection(
+        &mut self,
+        connection: u32,
+        received_time: Nanos,
+    ) -> Result<u32, NotDispatched> {
+        let closed = self.connections.close(connection);
+        if closed.is_last {
+            return self.restart(received_time);
+        }
+        let (mut events, mut stale) = (0, BTreeSet::new());
+        for (&symbol, books) in &mut self.books {
+            let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);
+            let mut to = BookEvents { publisher, stats, owed, symbol, venue_time: None, received_time };
+            match books.lose(connection, &mut to)? {
+                Some(n) => events += n,
+                None => drop(stale.insert(symbol)),
+            }
+        }
+        let connections = std::mem::take(&mut self.connections);
+        self.lose(received_time, |symbol| {
+            let is_lost = |kind: &Kind| {
+                *kind != Kind::BookSnapshot
+                    && closed.delivered(*kind, symbol)
+                    && !connections.delivers(*kind, symbol)
+            };
+            stale.contains(&symbol) || Notice::StaleFeed.concerns().iter().any(is_lost)
+        });
+        self.connections = connections;
+        Ok(events + self.owed.publish(&mut self.publisher, &self.stats)?)
+    }
+
+    /// Adds the notices of the symbols that are `lost` and have events since they were lost last.
+    fn lose(&mut self, received_time: Nanos, lost: impl Fn(SymbolId) -> bool) {
         let mut published = BTreeMap::new();
         for kind in Notice::StaleFeed.concerns() {
             for (symbol, events) in self.publisher.published(*kind) {
                 *published.entry(symbol).or_insert(0) += events;
             }
         }
-        for (&symbol, events) in &published {
-            if self.published.get(&symbol).unwrap_or(&0) != events {
+        for (symbol, events) in published.into_iter().filter(|(symbol, _)| lost(*symbol)) {
+            if self.published.insert(symbol, events).unwrap_or(0) != events {
                 self.owed.add(&self.stats, symbol, StaleReason::Disconnected, (None, received_time));
             }
         }
-        self.published = published;
-        self.owed.publish(&mut self.publisher, &self.stats)
     }
 
     /// Publishes the notices that were not dispatched, which come before every later market event.
@@ -195,7 +245,10 @@ impl Feed {
         let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
         match payload {
             Payload::MarketStale(reason) => to.stale(*reason).map(|n| n > 0),
-            Payload::BookGap(gap) => to.gap(gap.expected, gap.received).map(|n| n > 0),
+            Payload::BookGap(gap) => {
+                to.stats.gaps.bump(1);
+                to.gap(gap.expected, gap.received).map(|n| n > 0)
+            }
             _ => Ok(false),
         }
     }
@@ -270,12 +323,20 @@ impl Feed {
         publish_book(&mut self.publisher, &self.stats, origin, fill).map(|n| n > 0)
     }
 
-    /// Returns the symbols whose book waits for a snapshot, and updates their count in the statistics.
+    /// Returns the symbols whose book waits for a snapshot on every connection, and updates their count in the statistics.
     pub fn unsynced(&self) -> Vec<SymbolId> {
-        let waiting = self.books.iter().filter(|(_, book)| !book.is_synced());
-        let symbols: Vec<_> = waiting.map(|(symbol, _)| *symbol).collect();
+        let symbols = self.select(SymbolBooks::needs_snapshot);
         self.stats.unsynced.store(symbols.len() as u64, Ordering::Relaxed);
         symbols
+    }
+
+    /// Returns the symbols whose book of a connection waits for a snapshot.
+    pub fn unsynced_on(&self, connection: u32) -> Vec<SymbolId> {
+        self.select(|books| books.waits(connection))
+    }
+
+    fn select(&self, is: impl Fn(&SymbolBooks) -> bool) -> Vec<SymbolId> {
+        self.books.iter().filter(|(_, books)| is(books)).map(|(symbol, _)| *symbol).collect()
     }
 
     /// Wakes the readers of the events dispatched since the last call.

@@ -10,7 +10,7 @@ pub use frames::mix;
 
 use crate::book::BookAssembler;
 use crate::bus::{DEFAULT_POLICIES, QueueOptions, Reader, Waker};
-use crate::codec::Levels;
+use crate::codec::{BookIds, Levels, SnapshotMode};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
 use crate::event::{Book, Event, Kind, Payload, PriceLevel, Side, StaleReason, Ticker, Trade, VenueId};
@@ -200,6 +200,7 @@ pub fn book(levels: u64) -> BookAssembler {
     snapshot.bids = (1..=levels).map(|i| level((MID - i).cast_signed())).collect();
     snapshot.asks = (1..=levels).map(|i| level((MID + i).cast_signed())).collect();
     let mut book = BookAssembler::default();
-    book.snapshot(1, &snapshot, |_, _| {});
+    let ids = BookIds::Range { first: 1, last: 1, prev: None };
+    book.snapshot(ids, SnapshotMode::Joins, &snapshot, |_, _| {});
     book
 }

@@ -315,7 +315,7 @@ fn benchmark_frames(
             let mut feed = Feed::new(plane.publisher(), Some(Arc::clone(&codec)));
             let mut feed_all = |frames: &[Vec<u8>]| {
                 for frame in frames {
-                    let _ = black_box(feed.frame_from(Source::Recording, frame, 1));
+                    let _ = black_box(feed.frame_from(Source::Recording, 0, frame, 1));
                 }
             };
             feed_all(&before);

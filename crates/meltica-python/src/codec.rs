@@ -6,7 +6,7 @@ use crate::convert::value_error;
 use crate::errors::CodecError;
 use meltica_core::codec::{
     Codec, CodecSpec, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec,
-    Match, MessageSpec, Role, SequenceSpec, Sign, SymbolRule, TimeUnit,
+    Match, MessageSpec, Role, SequenceSpec, Sign, SnapshotMode, SymbolRule, TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
@@ -148,6 +148,8 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
     ];
     let venue_time: Option<(String, String)> = get(object, "venue_time")?;
     let id: Option<(String, String)> = get(object, "id")?;
+    let snapshot: Option<String> = get(object, "snapshot")?;
+    let snapshots = [("joins", SnapshotMode::Joins), ("replaces", SnapshotMode::Replaces)];
     let modes = [("monotonic", IdMode::Monotonic), ("opaque", IdMode::Opaque)];
     Ok(MessageSpec {
         name: get(object, "name")?,
@@ -158,6 +160,7 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         id: id.map(|(path, m)| Ok::<_, PyErr>((path, one_of("an id mode", &m, &modes)?))).transpose()?,
         fields: list(object, "fields", field)?,
         levels: optional(object, "levels", levels)?,
+        snapshot: snapshot.map(|text| one_of("snapshot", &text, &snapshots)).transpose()?,
     })
 }
 

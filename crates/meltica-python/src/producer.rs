@@ -166,14 +166,15 @@ impl PyProducer {
     ///
     /// `received_time` is in ns, None for now. `symbol` is the one that the frame was requested for: it is that of a book
     /// snapshot that names none. A frame that cannot be decoded is counted, not raised, and so is a book snapshot of
-    /// another symbol or without one.
-    #[pyo3(signature = (frame, received_time = None, *, symbol = None))]
+    /// another symbol or without one. `connection` is a number of the adapter's: each connection has books of its own.
+    #[pyo3(signature = (frame, received_time = None, *, symbol = None, connection = 0))]
     fn feed(
         &self,
         py: Python<'_>,
         frame: &[u8],
         received_time: Option<Nanos>,
         symbol: Option<&str>,
+        connection: u32,
     ) -> PyResult<PyFeedOutcome> {
         py.detach(|| {
             let source = match symbol {
@@ -183,7 +184,8 @@ impl PyProducer {
                 None => Source::Stream,
             };
             let mut feed = self.feed.lock();
-            let outcome = feed.frame_from(source, frame, received_time.unwrap_or_else(clock::wall));
+            let received_time = received_time.unwrap_or_else(clock::wall);
+            let outcome = feed.frame_from(source, connection, frame, received_time);
             feed.flush();
             outcome.map(PyFeedOutcome).map_err(|error| self.raised(error))
         })
@@ -244,22 +246,39 @@ impl PyProducer {
         })
     }
 
-    /// Starts a new connection: market data is stale until its next event, venue ids may repeat.
+    /// Reports that a connection was lost: market data that no other one delivers is stale until its next event.
     ///
-    /// `received_time` is in ns, None for now. Returns the number of notices that were dispatched.
-    #[pyo3(signature = (received_time = None))]
-    fn restart(&self, py: Python<'_>, received_time: Option<Nanos>) -> PyResult<u32> {
+    /// `received_time` is in ns, None for now; `connection` None for all connections. The good books of other connections
+    /// are published in place of those of the lost one. Returns the number of events that were dispatched.
+    #[pyo3(signature = (received_time = None, *, connection = None))]
+    fn restart(
+        &self,
+        py: Python<'_>,
+        received_time: Option<Nanos>,
+        connection: Option<u32>,
+    ) -> PyResult<u32> {
         py.detach(|| {
             let mut feed = self.feed.lock();
-            let n = feed.restart(received_time.unwrap_or_else(clock::wall));
+            let received_time = received_time.unwrap_or_else(clock::wall);
+            let n = match connection {
+                Some(connection) => feed.restart_connection(connection, received_time),
+                None => feed.restart(received_time),
+            };
             feed.flush();
             n.map_err(|error| self.raised(error))
         })
     }
 
     /// Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`.
-    fn unsynced(&self, py: Python<'_>) -> Vec<&'static str> {
-        py.detach(|| self.feed.lock().unsynced().into_iter().map(SymbolId::name).collect())
+    ///
+    /// With a `connection`, those whose book of this connection waits, otherwise those without a good book on any.
+    #[pyo3(signature = (connection = None))]
+    fn unsynced(&self, py: Python<'_>, connection: Option<u32>) -> Vec<&'static str> {
+        py.detach(|| {
+            let feed = self.feed.lock();
+            let symbols = connection.map_or_else(|| feed.unsynced(), |number| feed.unsynced_on(number));
+            symbols.into_iter().map(SymbolId::name).collect()
+        })
     }
 
     /// Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.

@@ -430,13 +430,18 @@ class Producer:
     def provider(self) -> str:
         """Name of the provider."""
     def feed(
-        self, frame: bytes, received_time: int | None = None, *, symbol: str | None = None
+        self,
+        frame: bytes,
+        received_time: int | None = None,
+        *,
+        symbol: str | None = None,
+        connection: int = 0,
     ) -> FeedOutcome:
         """Decodes one frame, dispatches its events and returns what became of the frame.
 
         `received_time` is in ns, None for now. `symbol` is the one that the frame was requested for: it is that of a book
         snapshot that names none. A frame that cannot be decoded is counted, not raised, and so is a book snapshot of
-        another symbol or without one.
+        another symbol or without one. `connection` is a number of the adapter's: each connection has books of its own.
         """
     def publish(
         self,
@@ -477,13 +482,17 @@ class Producer:
 
         Raises `ValueError` if the provider has used up its allowance of new symbols.
         """
-    def restart(self, received_time: int | None = None) -> int:
-        """Starts a new connection: market data is stale until its next event, venue ids may repeat.
+    def restart(self, received_time: int | None = None, *, connection: int | None = None) -> int:
+        """Reports that a connection was lost: market data that no other one delivers is stale until its next event.
 
-        `received_time` is in ns, None for now. Returns the number of notices that were dispatched.
+        `received_time` is in ns, None for now; `connection` None for all connections. The good books of other connections
+        are published in place of those of the lost one. Returns the number of events that were dispatched.
         """
-    def unsynced(self) -> list[str]:
-        """Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`."""
+    def unsynced(self, connection: int | None = None) -> list[str]:
+        """Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`.
+
+        With a `connection`, those whose book of this connection waits, otherwise those without a good book on any.
+        """
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until every host has handled the events dispatched so far; False after `timeout` seconds.
 

@@ -324,7 +324,15 @@ class MarketStale(Event):
     def reason(
         self,
     ) -> Literal[
-        "gap", "crossed", "checksum", "no_snapshot", "overflow", "disconnected", "silent", "left_out"
+        "gap",
+        "crossed",
+        "checksum",
+        "no_snapshot",
+        "overflow",
+        "disconnected",
+        "silent",
+        "restarted",
+        "left_out",
     ]:
         """str: Why the data is stale.
 
@@ -335,5 +343,6 @@ class MarketStale(Event):
         - `overflow`: a number of the venue does not fit the book.
         - `disconnected`: the connection was lost.
         - `silent`: the venue sent nothing for too long.
+        - `restarted`: the venue's update ids have restarted.
         - `left_out`: the instance had no memory for the symbol and missed its earlier events.
         """

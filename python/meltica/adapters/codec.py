@@ -32,6 +32,12 @@ data: an acknowledgement, a heartbeat or an error, which the adapter handles.
 TimeUnit = Literal["s", "ms", "us", "ns"]
 """Unit of a venue's integer time."""
 
+SnapshotMode = Literal["joins", "replaces"]
+"""How a snapshot becomes the book of its connection. `joins`: it was requested beside the stream; the updates
+that it does not contain are applied to it, and one that is older than the book is ignored. `replaces`: it is
+part of the stream and becomes the book, whatever its id.
+"""
+
 IdMode = Literal["monotonic", "opaque"]
 """How repeated messages are recognized: by ascending integers, or by any text or number."""
 
@@ -176,6 +182,8 @@ class Message:
     fields: tuple[Field, ...] = ()
     levels: Levels | None = None
     """For `BookDiff` and `BookSnapshot`."""
+    snapshot: SnapshotMode | None = None
+    """For `BookSnapshot`: how it becomes the book."""
 
 
 @dataclass(frozen=True, slots=True)

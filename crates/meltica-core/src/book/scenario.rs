@@ -1,13 +1,21 @@
-//! Connections to a small venue that lose, repeat and delay messages: a book that is synchronised equals the venue's.
+//! Connections to a small venue that lose, repeat and delay messages: a good book equals the venue's.
 //!
 //! Tests and the fuzz target `resync` share it; each byte string is a scenario.
 
-use super::{BookAssembler, DiffIds};
-use crate::codec::Levels;
+use super::BookAssembler;
+use crate::codec::{BookIds, Levels, SnapshotMode};
 use crate::event::{Book, PriceLevel};
 use std::collections::{BTreeMap, HashMap};
 
 type Side = BTreeMap<i64, i64>;
+
+/// The form of the update ids.
+#[derive(Clone, Copy)]
+enum Form {
+    Range,
+    Linked,
+    Chain,
+}
 
 /// One symbol of the venue, and the book that is assembled from its messages.
 struct Market {
@@ -15,23 +23,24 @@ struct Market {
     /// The last id of the latest diff.
     diffed: u64,
     sides: [Side; 2],
+    form: Form,
     /// Both sides at every id of the past.
     history: HashMap<u64, [Side; 2]>,
     /// The latest diff, to repeat it.
-    latest: Option<(DiffIds, Levels)>,
+    latest: Option<(BookIds, Levels)>,
     held: Option<(u64, Levels)>,
     book: BookAssembler,
 }
 
 impl Market {
-    fn new(id: u64) -> Self {
+    fn new(id: u64, form: Form) -> Self {
         let history = HashMap::from([(id, Default::default())]);
         let (sides, book) = (Default::default(), BookAssembler::default());
-        Self { id, diffed: id, sides, history, latest: None, held: None, book }
+        Self { id, diffed: id, sides, form, history, latest: None, held: None, book }
     }
 
     /// Changes up to three levels, one id each, and returns the diff; `None` once the ids are used up.
-    fn advance(&mut self, arg: u8, chained: bool) -> Option<(DiffIds, Levels)> {
+    fn advance(&mut self, arg: u8) -> Option<(BookIds, Levels)> {
         let mut levels = Levels::default();
         let first = self.id.checked_add(1)?;
         for n in 0..=arg % 3 {
@@ -49,7 +58,12 @@ impl Market {
             side.push(PriceLevel { price, quantity });
             self.history.insert(self.id, self.sides.clone());
         }
-        let ids = DiffIds { first, last: self.id, prev: chained.then_some(self.diffed) };
+        let (last, prev) = (self.id, Some(self.diffed));
+        let ids = match self.form {
+            Form::Range => BookIds::Range { first, last, prev: None },
+            Form::Linked => BookIds::Range { first, last, prev },
+            Form::Chain => BookIds::Chain { last, prev },
+        };
         self.diffed = self.id;
         self.latest = Some((ids, levels.clone()));
         Some((ids, levels))
@@ -64,7 +78,7 @@ impl Market {
         (self.id, levels)
     }
 
-    /// Panics if the book is synchronised and differs from the venue's.
+    /// Panics if the book is good and differs from the venue's.
     fn check(book: &BookAssembler, history: &HashMap<u64, [Side; 2]>) {
         let mut out = Book::default();
         book.copy_top(usize::MAX, &mut out);
@@ -74,30 +88,35 @@ impl Market {
         assert_eq!(Some(&sides), history.get(&id), "the book at {id} differs from the venue's");
     }
 
-    fn deliver_diff(&mut self, ids: DiffIds, levels: &Levels) {
-        self.book.diff(ids, levels);
-        if self.book.is_synced() {
+    fn deliver_diff(&mut self, ids: BookIds, levels: &Levels) {
+        self.book.diff(ids, None, levels);
+        if self.book.is_good() {
             Self::check(&self.book, &self.history);
         }
     }
 
-    fn deliver_snapshot(&mut self, last: u64, levels: &Levels) {
+    fn deliver_snapshot(&mut self, mode: SnapshotMode, last: u64, levels: &Levels) {
         let history = &self.history;
-        self.book.snapshot(last, levels, |book, _| Self::check(book, history));
-        if self.book.is_synced() {
+        let ids = match self.form {
+            Form::Chain => BookIds::Chain { last, prev: None },
+            _ => BookIds::Range { first: last, last, prev: None },
+        };
+        self.book.snapshot(ids, mode, levels, |book, _| Self::check(book, history));
+        if self.book.is_good() {
             Self::check(&self.book, &self.history);
         }
     }
 
-    fn step(&mut self, action: u8, arg: u8, chained: bool) {
+    fn step(&mut self, action: u8, arg: u8) {
+        let mode = if arg & 2 == 0 { SnapshotMode::Joins } else { SnapshotMode::Replaces };
         match action {
             0..=2 => {
-                if let Some((ids, levels)) = self.advance(arg, chained) {
+                if let Some((ids, levels)) = self.advance(arg) {
                     self.deliver_diff(ids, &levels);
                 }
             }
             // A lost diff.
-            3 => drop(self.advance(arg, chained)),
+            3 => drop(self.advance(arg)),
             4 => {
                 if let Some((ids, levels)) = self.latest.clone() {
                     self.deliver_diff(ids, &levels);
@@ -106,7 +125,7 @@ impl Market {
             5 => self.held = Some(self.snapshot()),
             6 => {
                 if let Some((last, levels)) = self.held.take() {
-                    self.deliver_snapshot(last, &levels);
+                    self.deliver_snapshot(mode, last, &levels);
                 }
             }
             _ => {
@@ -114,22 +133,23 @@ impl Market {
                     self.book.reset();
                 }
                 let (last, levels) = self.snapshot();
-                self.deliver_snapshot(last, &levels);
-                assert!(self.book.is_synced(), "a snapshot of now synchronises the book");
+                self.deliver_snapshot(mode, last, &levels);
+                assert!(self.book.is_good(), "a snapshot of now synchronises the book");
             }
         }
     }
 }
 
-/// Runs a scenario of two symbols. The first byte selects chained ids and ids near the end of their range.
+/// Runs a scenario of two symbols. The first byte selects the form of ids, and ids near the end of their range.
 ///
 /// # Panics
-/// If a synchronised book differs from the venue's, or a current snapshot does not synchronise it.
+/// If a good book differs from the venue's, or a current snapshot does not synchronise it.
 pub fn run(scenario: &[u8]) {
     let Some((mode, steps)) = scenario.split_first() else { return };
-    let start = if mode & 2 == 0 { 0 } else { u64::MAX - u64::from(mode >> 2) };
-    let mut markets = [Market::new(start), Market::new(start / 2)];
+    let form = [Form::Range, Form::Linked, Form::Chain][usize::from(mode % 3)];
+    let start = if mode & 4 == 0 { 0 } else { u64::MAX - u64::from(mode >> 3) };
+    let mut markets = [Market::new(start, form), Market::new(start / 2, form)];
     for step in steps.chunks_exact(2).take(512) {
-        markets[usize::from(step[0] & 1)].step((step[0] >> 1) % 8, step[1], mode & 1 == 1);
+        markets[usize::from(step[0] & 1)].step((step[0] >> 1) % 8, step[1]);
     }
 }

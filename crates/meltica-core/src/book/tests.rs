@@ -3,6 +3,8 @@ use crate::event::PriceLevel;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+mod sequences;
+
 fn levels(bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Levels {
     let side =
         |side: &[(i64, i64)]| side.iter().map(|&(price, quantity)| PriceLevel { price, quantity }).collect();
@@ -11,13 +13,22 @@ fn levels(bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Levels {
     levels
 }
 
-fn ids(first: u64, last: u64) -> DiffIds {
-    DiffIds { first, last, prev: None }
+fn ids(first: u64, last: u64) -> BookIds {
+    BookIds::Range { first, last, prev: None }
+}
+
+fn at(last: u64) -> BookIds {
+    ids(last, last)
 }
 
 fn synced() -> BookAssembler {
     let mut book = BookAssembler::default();
-    let outcome = book.snapshot(10, &levels(&[(99, 1), (98, 2)], &[(101, 1), (102, 2)]), |_, _| {});
+    let outcome = book.snapshot(
+        at(10),
+        SnapshotMode::Joins,
+        &levels(&[(99, 1), (98, 2)], &[(101, 1), (102, 2)]),
+        |_, _| {},
+    );
     assert_eq!(outcome, SnapshotOutcome::Synced { applied: 0 });
     book
 }
@@ -31,13 +42,18 @@ fn top(book: &BookAssembler) -> Book {
 #[test]
 fn a_lost_diff_is_a_gap_until_a_newer_snapshot() {
     let mut book = synced();
-    assert_eq!(book.diff(ids(11, 12), &levels(&[(99, 5)], &[])), DiffOutcome::Applied);
-    let outcome = book.diff(ids(15, 16), &levels(&[(99, 6)], &[]));
+    assert_eq!(book.diff(ids(11, 12), None, &levels(&[(99, 5)], &[])), DiffOutcome::Applied);
+    let outcome = book.diff(ids(15, 16), None, &levels(&[(99, 6)], &[]));
     assert_eq!(outcome, DiffOutcome::Gap { expected: 13, received: 15 });
-    assert!(!book.is_synced());
-    assert_eq!(book.snapshot(13, &levels(&[(99, 5)], &[(101, 1)]), |_, _| {}), SnapshotOutcome::TooOld);
+    assert!(!book.is_good());
+    assert_eq!(
+        book.snapshot(at(13), SnapshotMode::Joins, &levels(&[(99, 5)], &[(101, 1)]), |_, _| {}),
+        SnapshotOutcome::TooOld
+    );
     let mut firsts = Vec::new();
-    let outcome = book.snapshot(14, &levels(&[(99, 5)], &[(101, 1)]), |_, first| firsts.push(first));
+    let outcome = book.snapshot(at(14), SnapshotMode::Joins, &levels(&[(99, 5)], &[(101, 1)]), |_, first| {
+        firsts.push(first);
+    });
     assert_eq!((outcome, firsts), (SnapshotOutcome::Synced { applied: 1 }, vec![15]));
     assert_eq!(top(&book).bids, [PriceLevel { price: 99, quantity: 6 }]);
 }
@@ -46,29 +62,29 @@ fn a_lost_diff_is_a_gap_until_a_newer_snapshot() {
 fn a_repeated_diff_changes_nothing() {
     let mut book = synced();
     let diff = levels(&[(99, 5)], &[]);
-    assert_eq!(book.diff(ids(11, 12), &diff), DiffOutcome::Applied);
+    assert_eq!(book.diff(ids(11, 12), None, &diff), DiffOutcome::Applied);
     let before = top(&book);
-    assert_eq!(book.diff(ids(11, 12), &diff), DiffOutcome::Old);
+    assert_eq!(book.diff(ids(11, 12), None, &diff), DiffOutcome::Repeated);
     assert_eq!(top(&book), before);
 }
 
 #[test]
 fn a_crossed_book_is_stale() {
     let mut book = synced();
-    assert_eq!(book.diff(ids(11, 11), &levels(&[(101, 1)], &[])), DiffOutcome::Crossed);
-    assert!(!book.is_synced());
+    assert_eq!(book.diff(ids(11, 11), None, &levels(&[(101, 1)], &[])), DiffOutcome::Crossed);
+    assert!(!book.is_good());
 }
 
 #[test]
 fn the_number_of_buffered_diffs_is_bounded() {
     let mut book = BookAssembler::default();
     for n in 0..MAX_BUFFERED as u64 {
-        assert_eq!(book.diff(ids(n, n), &levels(&[(1, 1)], &[])), DiffOutcome::Buffered);
+        assert_eq!(book.diff(ids(n, n), None, &levels(&[(1, 1)], &[])), DiffOutcome::Buffered);
     }
     let n = MAX_BUFFERED as u64;
-    assert_eq!(book.diff(ids(n, n), &levels(&[], &[])), DiffOutcome::BufferFull { first_time: true });
+    assert_eq!(book.diff(ids(n, n), None, &levels(&[], &[])), DiffOutcome::BufferFull { first_time: true });
     assert_eq!(
-        book.diff(ids(n + 1, n + 1), &levels(&[], &[])),
+        book.diff(ids(n + 1, n + 1), None, &levels(&[], &[])),
         DiffOutcome::BufferFull { first_time: false }
     );
 }
@@ -78,7 +94,7 @@ fn the_levels_of_buffered_diffs_are_bounded() {
     let mut book = BookAssembler::default();
     let many: Vec<(i64, i64)> = (1..=10_000).map(|price| (price, 1)).collect();
     for n in 0..100 {
-        book.diff(ids(n, n), &levels(&many, &[]));
+        book.diff(ids(n, n), None, &levels(&many, &[]));
         assert!(book.buffered_levels <= MAX_BUFFERED_LEVELS);
         let held: usize = book.buffer.iter().map(|(_, levels)| levels.bids.len() + levels.asks.len()).sum();
         assert_eq!(held, book.buffered_levels);
@@ -91,7 +107,7 @@ fn scales_are_converted_exactly() {
     let mut book = synced();
     let mut finer = levels(&[(9950, 25)], &[]);
     (finer.price_scale, finer.quantity_scale) = (2, 1);
-    assert_eq!(book.diff(ids(11, 11), &finer), DiffOutcome::Applied);
+    assert_eq!(book.diff(ids(11, 11), None, &finer), DiffOutcome::Applied);
     let copy = top(&book);
     assert_eq!((copy.price_scale, copy.quantity_scale), (2, 1));
     assert_eq!(
@@ -109,7 +125,7 @@ proptest! {
     ) {
         let (mut bids, mut asks) = (BTreeMap::new(), BTreeMap::new());
         let mut book = BookAssembler::default();
-        book.snapshot(0, &Levels::default(), |_, _| {});
+        book.snapshot(at(0), SnapshotMode::Joins, &Levels::default(), |_, _| {});
         for (n, diff) in diffs.iter().enumerate() {
             let mut message = Levels::default();
             for &(price, quantity, ask) in diff {
@@ -126,7 +142,7 @@ proptest! {
                 }
             }
             let id = n as u64 + 1;
-            prop_assert_eq!(book.diff(ids(id, id), &message), DiffOutcome::Applied);
+            prop_assert_eq!(book.diff(ids(id, id), None, &message), DiffOutcome::Applied);
             let copy = top(&book);
             let flat = |side: &[PriceLevel]| side.iter().map(|l| (l.price, l.quantity)).collect::<Vec<_>>();
             prop_assert_eq!(flat(&copy.bids), bids.iter().rev().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
@@ -144,7 +160,7 @@ proptest! {
         let asks: Vec<(i64, i64)> = (0..deep).map(|i| (2000 + i * 2, 1)).collect();
         let mut maps = [&start, &asks].map(|side| side.iter().copied().collect::<BTreeMap<_, _>>());
         let mut book = BookAssembler::default();
-        book.snapshot(0, &levels(&start, &asks), |_, _| {});
+        book.snapshot(at(0), SnapshotMode::Joins, &levels(&start, &asks), |_, _| {});
         for (n, diff) in diffs.iter().enumerate() {
             let mut sides = [1000, 2000].map(|best: i64| {
                 let out = if best == 1000 { -1 } else { 1 };
@@ -161,7 +177,7 @@ proptest! {
                 map.retain(|_, quantity| *quantity != 0);
             }
             let id = n as u64 + 1;
-            prop_assert_eq!(book.diff(ids(id, id), &levels(&sides[0], &sides[1])), DiffOutcome::Applied);
+            prop_assert_eq!(book.diff(ids(id, id), None, &levels(&sides[0], &sides[1])), DiffOutcome::Applied);
             for depth in [1, 25, 64, 65, 5000] {
                 let mut out = Book::default();
                 book.copy_top(depth, &mut out);
@@ -184,7 +200,7 @@ proptest! {
         let mut book = synced();
         for i in (0..n).filter(|i| *i != lost) {
             let id = 11 + i as u64;
-            let outcome = book.diff(ids(id, id), &levels(&[(50 + i as i64 % 9, 1)], &[]));
+            let outcome = book.diff(ids(id, id), None, &levels(&[(50 + i as i64 % 9, 1)], &[]));
             match i.cmp(&(lost + 1)) {
                 std::cmp::Ordering::Less => prop_assert_eq!(outcome, DiffOutcome::Applied),
                 std::cmp::Ordering::Equal => prop_assert_eq!(outcome, DiffOutcome::Gap { expected: id - 1, received: id }),

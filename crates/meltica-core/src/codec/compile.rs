@@ -269,6 +269,13 @@ impl Compiler {
                 self.fault(&message.name, "expected the name once");
             }
             let compiled = self.message(message);
+            if (message.role == Role::BookSnapshot) != message.snapshot.is_some() {
+                let text = match message.snapshot {
+                    None => "expected joins for a requested snapshot, or replaces for one of the stream",
+                    Some(_) => "expected none, as the message is not a BookSnapshot",
+                };
+                self.fault(&format!("{}.snapshot", message.name), text);
+            }
             let needs_symbol = !matches!(message.role, Role::BookSnapshot | Role::Control);
             if needs_symbol && message.symbol.is_none() && !envelope_has_symbol {
                 self.fault(
@@ -344,6 +351,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         name: message.name,
         role: message.role,
         id_mode: message.id.map(|(_, mode)| mode),
+        snapshot: message.snapshot,
     });
     let (infos, paths) = (infos.collect(), compiler.paths);
     Ok(Codec { name: spec.name, infos, messages, nodes, top, wrapped, stream, symbols, paths })

@@ -1,5 +1,6 @@
 //! The decoder: one pass over a frame, then the conversion of its message.
 
+use super::BookIds;
 use super::Codec;
 use super::error::DecodeError;
 use super::field_map::FieldMap;
@@ -9,29 +10,6 @@ use super::symbols::SymbolCache;
 use crate::event::{Kind, Nanos, Payload, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use std::sync::Arc;
-
-/// The update ids of a book message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BookIds {
-    /// A range of ids. A snapshot has `first == last`.
-    Range {
-        /// The first update id.
-        first: u64,
-        /// The last update id.
-        last: u64,
-        /// The last update id of the previous message, if the venue sends it.
-        prev: Option<u64>,
-    },
-    /// A link of a chain.
-    Chain {
-        /// The id of the message.
-        last: i64,
-        /// The id of the previous message; `None` in a snapshot that does not declare it.
-        prev: Option<i64>,
-    },
-    /// The venue does not number its messages.
-    Unnumbered,
-}
 
 /// A message of a frame.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::{
     CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
-    Sign, SymbolRule, TimeUnit,
+    Sign, SnapshotMode, SymbolRule, TimeUnit,
 };
 use crate::event::Kind;
 
@@ -29,6 +29,7 @@ fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
         id: None,
         fields: vec![],
         levels: None,
+        snapshot: None,
     }
 }
 
@@ -106,6 +107,7 @@ fn depth_update() -> MessageSpec {
 fn depth() -> MessageSpec {
     let mut snapshot = message("depth", Role::BookSnapshot, present(&["lastUpdateId", "bids", "asks"]));
     (snapshot.symbol, snapshot.venue_time) = (None, None);
+    snapshot.snapshot = Some(SnapshotMode::Joins);
     snapshot.levels = Some(LevelsSpec {
         bids: "bids".into(),
         asks: "asks".into(),

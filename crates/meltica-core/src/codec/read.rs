@@ -240,8 +240,8 @@ impl<'a> Reader<'a> {
                 BookIds::Range { first, last, prev: prev.map(|slot| self.update_id(slot)).transpose()? }
             }
             Sequence::Chain { last, prev } => {
-                let prev = prev.map(|slot| self.chain_id(slot)).transpose()?;
-                BookIds::Chain { last: self.chain_id(last)?, prev }
+                let prev = prev.map(|slot| self.previous_id(slot)).transpose()?.flatten();
+                BookIds::Chain { last: self.update_id(last)?, prev }
             }
             Sequence::Unnumbered => BookIds::Unnumbered,
         };
@@ -260,11 +260,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn chain_id(&mut self, slot: Slot) -> Scan<i64> {
+    /// Returns the id before a message; `None` for a negative one, which says that there is none.
+    fn previous_id(&mut self, slot: Slot) -> Scan<Option<u64>> {
         let Some(text) = self.text(slot, Fault::BadId)? else { return self.missing() };
         let (digits, negative) = text.strip_prefix(b"-").map_or((&text[..], false), |digits| (digits, true));
-        match number::integer(digits).and_then(|id| i64::try_from(id).ok()) {
-            Some(id) => Ok(if negative { -id } else { id }),
+        match number::integer(digits) {
+            Some(id) => Ok((!negative).then_some(id)),
             None => self.bad(Fault::BadId),
         }
     }

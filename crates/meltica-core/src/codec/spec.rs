@@ -3,6 +3,7 @@
 //! Paths are keys joined by dots (`k.o`), from the top of the message. A declaration consists of text and enums, so
 //! that it can be written in Python and checked as a whole by [`super::Codec::compile`].
 
+use super::SnapshotMode;
 use crate::event::Kind;
 
 /// The messages of one venue.
@@ -205,6 +206,8 @@ pub struct MessageSpec {
     pub fields: Vec<FieldSpec>,
     /// The book's levels, for [`Role::BookDiff`] and [`Role::BookSnapshot`].
     pub levels: Option<LevelsSpec>,
+    /// What a [`Role::BookSnapshot`] does with the book of its connection.
+    pub snapshot: Option<SnapshotMode>,
 }
 
 /// A declaration with faults, each of which names the message and the field.

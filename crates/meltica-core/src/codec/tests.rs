@@ -397,6 +397,7 @@ fn a_control_message_has_conditions_only() {
         id: None,
         fields: vec![],
         levels: None,
+        snapshot: None,
     };
     let mut spec = binance_spec();
     spec.messages.insert(0, control(vec![Match::Present("id".into())]));

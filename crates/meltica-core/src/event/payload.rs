@@ -374,13 +374,15 @@ pub enum StaleReason {
     Disconnected,
     /// The venue sent nothing for too long.
     Silent,
+    /// The venue's update ids have restarted.
+    Restarted,
     /// A queue had no room for the symbol and missed earlier events, which no later one replaces.
     LeftOut,
 }
 
 impl StaleReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gap,
         Self::Crossed,
         Self::Checksum,
@@ -388,6 +390,7 @@ impl StaleReason {
         Self::Overflow,
         Self::Disconnected,
         Self::Silent,
+        Self::Restarted,
         Self::LeftOut,
     ];
 
@@ -406,6 +409,7 @@ impl StaleReason {
             Self::Overflow => "overflow",
             Self::Disconnected => "disconnected",
             Self::Silent => "silent",
+            Self::Restarted => "restarted",
             Self::LeftOut => "left_out",
         }
     }

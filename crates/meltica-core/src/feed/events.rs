@@ -81,7 +81,6 @@ impl BookEvents<'_> {
     }
 
     pub fn gap(&mut self, expected: u64, received: u64) -> Result<u32, NotDispatched> {
-        self.stats.gaps.bump(1);
         let payload = Payload::BookGap(BookGap { expected, received });
         let gap = self.publisher.publish_notice(self.origin(Kind::BookGap), payload);
         // The book is stale even if its readers cannot learn why.

@@ -1,20 +1,22 @@
 //! The messages of one frame.
 
+use super::books::Books;
+use super::connections::Connections;
 use super::events::{BookEvents, publish};
 use super::notices::OwedNotices;
 use super::{FeedOutcome, FeedStats, Source, Windows, is_new};
-use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
-use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, Sink};
+use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, Sink, SnapshotMode};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
-use crate::event::{Kind, Nanos, StaleReason};
+use crate::event::{Kind, Nanos};
 use crate::names::SymbolId;
-use std::collections::BTreeMap;
 
 /// Publishes the messages of one frame and counts them by outcome.
 pub(super) struct FrameSink<'f> {
     pub codec: &'f Codec,
     pub publisher: &'f mut Publisher,
-    pub books: &'f mut BTreeMap<SymbolId, BookAssembler>,
+    pub books: &'f mut Books,
+    pub connections: &'f mut Connections,
+    pub connection: u32,
     pub windows: &'f mut Windows,
     pub owed: &'f mut OwedNotices,
     pub stats: &'f FeedStats,
@@ -33,6 +35,7 @@ pub(super) struct FrameSink<'f> {
 impl Sink for FrameSink<'_> {
     #[inline]
     fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool {
+        self.connections.note(kind, symbol);
         self.wanted = self.publisher.wanted(kind, symbol);
         self.wanted.is_some()
     }
@@ -64,14 +67,14 @@ impl FrameSink<'_> {
                     Ok(0)
                 }
             }
-            Ok(Decoded::BookDiff { symbol, venue_time, ids, levels, .. }) => match diff_ids(ids) {
-                Some(ids) => self.diff(symbol, venue_time, ids, levels),
-                None => return Ok(self.bad("no_sequence", "a diff without update ids".into())),
-            },
-            Ok(Decoded::BookSnapshot { symbol, venue_time, ids, levels, .. }) => {
-                let last = diff_ids(ids).map_or(0, |ids| ids.last);
+            Ok(Decoded::BookDiff { symbol, venue_time, ids, levels, .. }) => {
+                self.diff(symbol, venue_time, ids, levels)
+            }
+            Ok(Decoded::BookSnapshot { message, symbol, venue_time, ids, levels, .. }) => {
+                let mode = self.codec.messages()[usize::from(message)].snapshot;
+                let mode = mode.unwrap_or(SnapshotMode::Joins);
                 match self.source.symbol(symbol, self.only_symbol) {
-                    Ok(symbol) => self.snapshot(symbol, venue_time, last, levels),
+                    Ok(symbol) => self.snapshot(symbol, venue_time, (ids, mode), levels),
                     Err((kind, text)) => return Ok(self.bad(kind, text)),
                 }
             }
@@ -110,86 +113,25 @@ impl FrameSink<'_> {
         &mut self,
         symbol: SymbolId,
         venue_time: Option<Nanos>,
-        ids: DiffIds,
+        ids: BookIds,
         levels: &Levels,
     ) -> Result<u32, NotDispatched> {
-        let book = self.books.entry(symbol).or_default();
-        let outcome = book.diff(ids, levels);
-        let mut to = BookEvents {
-            publisher: self.publisher,
-            stats: self.stats,
-            owed: self.owed,
-            symbol,
-            venue_time,
-            received_time: self.received_time,
-        };
-        match outcome {
-            DiffOutcome::Applied => to.book(book, ids.first),
-            DiffOutcome::Old => {
-                self.stats.old_books.bump(1);
-                Ok(0)
-            }
-            DiffOutcome::Buffered => {
-                self.stats.buffered.bump(1);
-                Ok(0)
-            }
-            DiffOutcome::BufferFull { first_time } => {
-                self.stats.buffered.bump(1);
-                if first_time { to.stale(StaleReason::NoSnapshot) } else { Ok(0) }
-            }
-            DiffOutcome::Gap { expected, received } => to.gap(expected, received),
-            DiffOutcome::Crossed => to.stale(StaleReason::Crossed),
-            DiffOutcome::Overflow => to.stale(StaleReason::Overflow),
-        }
+        let Self { connection, received_time, .. } = *self;
+        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
+        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+        self.books.entry(symbol).or_default().diff(connection, ids, levels, &mut to)
     }
 
     fn snapshot(
         &mut self,
         symbol: SymbolId,
         venue_time: Option<Nanos>,
-        last: u64,
+        (ids, mode): (BookIds, SnapshotMode),
         levels: &Levels,
     ) -> Result<u32, NotDispatched> {
-        let book = self.books.entry(symbol).or_default();
-        let mut to = BookEvents {
-            publisher: self.publisher,
-            stats: self.stats,
-            owed: self.owed,
-            symbol,
-            venue_time,
-            received_time: self.received_time,
-        };
-        let mut events = 0;
-        let mut failed = None;
-        let outcome = book.snapshot(last, levels, |book, first| match to.book(book, first) {
-            Ok(n) => events += n,
-            Err(error) => failed = Some(error),
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        match outcome {
-            // Each buffered diff has published its own event. Without buffered diffs the snapshot is published.
-            SnapshotOutcome::Synced { applied: 0 } => events += to.book(book, last)?,
-            SnapshotOutcome::Synced { .. } => {}
-            SnapshotOutcome::TooOld => self.stats.old_snapshots.bump(1),
-            SnapshotOutcome::Older => self.stats.old_books.bump(1),
-            SnapshotOutcome::Gap { expected, received } => events += to.gap(expected, received)?,
-            SnapshotOutcome::Crossed => events += to.stale(StaleReason::Crossed)?,
-            SnapshotOutcome::Overflow => events += to.stale(StaleReason::Overflow)?,
-        }
-        Ok(events)
-    }
-}
-
-/// Returns the ids of a numbered message.
-fn diff_ids(ids: BookIds) -> Option<DiffIds> {
-    match ids {
-        BookIds::Range { first, last, prev } => Some(DiffIds { first, last, prev }),
-        BookIds::Chain { last, prev } => {
-            let (last, prev) = (u64::try_from(last).ok()?, prev.and_then(|prev| u64::try_from(prev).ok()));
-            Some(DiffIds { first: prev.map_or(last, |prev| prev + 1), last, prev })
-        }
-        BookIds::Unnumbered => None,
+        let Self { connection, received_time, .. } = *self;
+        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
+        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+        self.books.entry(symbol).or_default().snapshot(connection, ids, mode, levels, &mut to)
     }
 }

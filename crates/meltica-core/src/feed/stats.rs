@@ -43,6 +43,16 @@ pub struct FeedStats {
     pub stale_ids: Counter,
     /// Diffs and snapshots that are older than their book.
     pub old_books: Counter,
+    /// Diffs that were received before.
+    pub repeated_diffs: Counter,
+    /// Diffs without changes, which confirm the id of their book.
+    pub heartbeats: Counter,
+    /// Diffs of books that are crossed since their snapshot.
+    pub crossed_diffs: Counter,
+    /// Good books that were not published because another connection is the active one of their symbol.
+    pub standby: Counter,
+    /// Changes of the active connection of a book.
+    pub takeovers: Counter,
     /// Diffs buffered until a snapshot arrives.
     pub buffered: Counter,
     /// Gaps after which a book had to be resynchronised.
@@ -78,6 +88,11 @@ impl FeedStats {
             duplicates: Counter::default(),
             stale_ids: Counter::default(),
             old_books: Counter::default(),
+            repeated_diffs: Counter::default(),
+            heartbeats: Counter::default(),
+            crossed_diffs: Counter::default(),
+            standby: Counter::default(),
+            takeovers: Counter::default(),
             buffered: Counter::default(),
             gaps: Counter::default(),
             stale: Default::default(),

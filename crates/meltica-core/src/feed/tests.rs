@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 mod beliefs;
+mod connections;
 mod restart;
 mod source;
 
@@ -270,6 +271,7 @@ fn plane_with_control() -> Plane {
         id: None,
         fields: vec![],
         levels: None,
+        snapshot: None,
     });
     let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests"));
     plane.feed = Feed::new(publisher, Some(Codec::compile(spec).unwrap()));

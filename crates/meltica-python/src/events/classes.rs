@@ -367,6 +367,7 @@ event_class! {
         /// - `overflow`: a number of the venue does not fit the book.
         /// - `disconnected`: the connection was lost.
         /// - `silent`: the venue sent nothing for too long.
+        /// - `restarted`: the venue's update ids have restarted.
         /// - `left_out`: the instance had no memory for the symbol and missed its earlier events.
         reason: &'static str = reason.name();
     }

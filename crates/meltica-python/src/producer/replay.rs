@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
             self.wait_until_due(feed, time)?;
         }
         let received = if self.restamp { clock::wall() } else { time };
-        match feed.frame_from(Source::Recording, frame, received) {
+        match feed.frame_from(Source::Recording, 0, frame, received) {
             Ok(_) => {}
             Err(NotDispatched::Stopped) => return Ok(false),
             Err(error) => return Err(self.producer.raised(error)),

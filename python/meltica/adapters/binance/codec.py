@@ -140,6 +140,7 @@ DEPTH_SNAPSHOT = Message(
     role="BookSnapshot",
     matches=(absent("e"), present("lastUpdateId")),
     levels=Levels(bids="bids", asks="asks", sequence=Range(last="lastUpdateId")),
+    snapshot="joins",
 )
 
 BINANCE = Codec(

@@ -89,6 +89,7 @@ DEPTH_SNAPSHOT = Message(
     symbol="symbol",
     venue_time=_TIME,
     levels=Levels(bids="bids", asks="asks", sequence=Range(last="last")),
+    snapshot="joins",
 )
 
 REPLY = Message(name="reply", role="Control", matches=(present("op"),))

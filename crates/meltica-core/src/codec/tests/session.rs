@@ -1,10 +1,10 @@
 //! A recorded session, decoded and assembled, against the expected top of the book after each diff.
 
 use super::{decoder, one};
-use crate::book::{BookAssembler, DiffIds, DiffOutcome, SnapshotOutcome};
+use crate::book::{BookAssembler, DiffOutcome, SnapshotOutcome};
 use crate::codec::{
     BookIds, CodecSpec, Convert, DecodeError, Decoded, FieldSpec, IdMode, Match, MessageSpec, Role,
-    SequenceSpec, Sign,
+    SequenceSpec, Sign, SnapshotMode,
 };
 use crate::decimal::Decimal;
 use crate::event::{Book, Kind, PriceLevel};
@@ -61,6 +61,10 @@ fn row(line: &str) -> Row {
     }
 }
 
+const fn snapshot_ids(last: u64) -> BookIds {
+    BookIds::Range { first: last, last, prev: None }
+}
+
 fn top_row(book: &Book, first: u64) -> Row {
     let level = |level: PriceLevel| {
         let decimal = |mantissa: i64, scale| Decimal::new(i128::from(mantissa), scale).unwrap();
@@ -92,8 +96,8 @@ fn every_diff_of_the_session_leaves_the_expected_top() {
         let message = |message: Result<Decoded<'_>, DecodeError>| {
             let what = match message {
                 Ok(Decoded::Event { kind, .. }) => kind.name(),
-                Ok(Decoded::BookDiff { ids: BookIds::Range { first, last, prev }, levels, .. }) => {
-                    match book.diff(DiffIds { first, last, prev }, levels) {
+                Ok(Decoded::BookDiff { ids: ids @ BookIds::Range { first, .. }, levels, .. }) => {
+                    match book.diff(ids, None, levels) {
                         DiffOutcome::Buffered => "buffered",
                         DiffOutcome::Applied => {
                             check(&book, first);
@@ -103,7 +107,7 @@ fn every_diff_of_the_session_leaves_the_expected_top() {
                     }
                 }
                 Ok(Decoded::BookSnapshot { ids: BookIds::Range { last, .. }, levels, .. }) => {
-                    let outcome = book.snapshot(last, levels, &mut check);
+                    let outcome = book.snapshot(snapshot_ids(last), SnapshotMode::Joins, levels, &mut check);
                     // The last of the three preceding diffs has updates beyond the snapshot.
                     assert_eq!(outcome, SnapshotOutcome::Synced { applied: 1 });
                     "snapshot"
@@ -128,27 +132,26 @@ fn a_lost_diff_is_a_gap_and_a_snapshot_synchronises_the_book() {
         let message = |message: Result<Decoded<'_>, DecodeError>| match message {
             Ok(Decoded::BookSnapshot { ids: BookIds::Range { last, .. }, levels, .. }) => {
                 for book in [&mut whole, &mut lossy] {
-                    book.snapshot(last, levels, |_, _| {});
+                    book.snapshot(snapshot_ids(last), SnapshotMode::Joins, levels, |_, _| {});
                 }
             }
-            Ok(Decoded::BookDiff { ids: BookIds::Range { first, last, prev }, levels, .. }) => {
-                let ids = DiffIds { first, last, prev };
-                let applied = whole.diff(ids, levels);
+            Ok(Decoded::BookDiff { ids: ids @ BookIds::Range { first, last, .. }, levels, .. }) => {
+                let applied = whole.diff(ids, None, levels);
                 if !lost && last % 100 == 7 && applied == DiffOutcome::Applied {
                     lost = true;
                     return;
                 }
-                let outcome = lossy.diff(ids, levels);
+                let outcome = lossy.diff(ids, None, levels);
                 whole.copy_top(usize::MAX, &mut top);
                 if lost {
                     assert!(
                         matches!(outcome, DiffOutcome::Gap { received, .. } if received == first),
                         "{outcome:?}"
                     );
-                    assert!(!lossy.is_synced());
+                    assert!(!lossy.is_good());
                     let mut levels = levels.clone();
                     (levels.bids, levels.asks) = (top.bids.clone(), top.asks.clone());
-                    let outcome = lossy.snapshot(last, &levels, |_, _| {});
+                    let outcome = lossy.snapshot(snapshot_ids(last), SnapshotMode::Joins, &levels, |_, _| {});
                     assert_eq!(outcome, SnapshotOutcome::Synced { applied: 0 });
                     (lost, gaps) = (false, gaps + 1);
                 } else {
@@ -181,6 +184,7 @@ fn other_spec() -> CodecSpec {
         id: None,
         fields: vec![],
         levels: None,
+        snapshot: None,
     };
     let number = || Convert::Decimal(Sign::Positive);
     let mut trade = message("trades", Role::Event(Kind::Trade));

@@ -161,7 +161,7 @@ impl World {
         let number = self.number;
         let snapshot =
             format!(r#"{{"lastUpdateId":{number},"bids":[["1.0","1.0"]],"asks":[["2.0","1.0"]]}}"#);
-        self.feed.frame_from(Source::Request(symbol(of)), snapshot.as_bytes(), 0).unwrap();
+        self.feed.frame_from(Source::Request(symbol(of)), 0, snapshot.as_bytes(), 0).unwrap();
         self.number += 1;
         let first = number + if gap { 50 } else { 1 };
         let diff = DIFF.replace("50093239203", &first.to_string()).replace("50093239207", &first.to_string());

@@ -50,12 +50,12 @@ fn a_requested_snapshot_joins_the_book_of_its_request() {
         feed.frame(change(symbol, id).as_bytes(), 0).unwrap();
     }
     let eth = Source::Request(SymbolId::intern("ETH-USDT"));
-    feed.frame_from(eth, snapshot(9001).as_bytes(), 0).unwrap();
+    feed.frame_from(eth, 0, snapshot(9001).as_bytes(), 0).unwrap();
     assert_eq!(unsynced(&feed), ["BTC-USDT"]);
     // A second response about the same symbol arrives while another book waits.
-    feed.frame_from(eth, snapshot(9002).as_bytes(), 0).unwrap();
+    feed.frame_from(eth, 0, snapshot(9002).as_bytes(), 0).unwrap();
     assert_eq!(unsynced(&feed), ["BTC-USDT"]);
-    feed.frame_from(Source::Request(SymbolId::intern("BTC-USDT")), snapshot(101).as_bytes(), 0).unwrap();
+    feed.frame_from(Source::Request(SymbolId::intern("BTC-USDT")), 0, snapshot(101).as_bytes(), 0).unwrap();
     assert!(feed.unsynced().is_empty());
     assert!(errors(&feed).is_empty());
 }
@@ -65,7 +65,7 @@ fn a_requested_snapshot_of_another_symbol_is_refused() {
     let mut feed = feed();
     feed.frame(change("BTCUSDT", 101).as_bytes(), 0).unwrap();
     let eth = Source::Request(SymbolId::intern("ETH-USDT"));
-    feed.frame_from(eth, wrap(&snapshot(101)).as_bytes(), 0).unwrap();
+    feed.frame_from(eth, 0, wrap(&snapshot(101)).as_bytes(), 0).unwrap();
     assert_eq!(unsynced(&feed), ["BTC-USDT"]);
     let bad = feed.stats.bad.lock().unwrap().back().cloned().unwrap();
     assert_eq!(bad.error, "expected a snapshot of ETH-USDT, saw one of BTC-USDT");
@@ -75,7 +75,7 @@ fn a_requested_snapshot_of_another_symbol_is_refused() {
 fn a_recording_of_one_symbol_may_leave_it_out() {
     let mut feed = feed();
     let mut run = |frame: &str| {
-        feed.frame_from(Source::Recording, frame.as_bytes(), 0).unwrap();
+        feed.frame_from(Source::Recording, 0, frame.as_bytes(), 0).unwrap();
         (unsynced(&feed), errors(&feed).get("no_symbol").copied())
     };
     assert_eq!(run(&snapshot(100)), (vec![], Some(1)), "the symbol is not known yet");
