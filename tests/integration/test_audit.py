@@ -120,6 +120,43 @@ async def test_a_stop_that_is_recorded_later_has_the_time_of_the_act(
     assert row.acted_at <= released
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_stop_that_is_not_recorded_is_audited_before_a_start(
+    database: Database, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    store, writer = ProviderStore(database), StateWriter(retry=60.0 if not fails else 0.01)
+    await store.add(ProviderRecord(name="p", adapter="fake"), Desired.RUNNING)
+    back, tried, write = asyncio.Event(), asyncio.Event(), store.set_desired
+
+    async def away(key: str, desired: Desired) -> object:
+        tried.set()
+        if not back.is_set():
+            raise DatabaseUnavailable("away")
+        return await write(key, desired)
+
+    monkeypatch.setattr(store, "set_desired", away)
+    writer.start()
+    desired = DesiredStates(store, writer, "provider")
+    with acting_as(Act("alice")):
+        desired.record_stop("p")
+    await tried.wait()
+    stopped = datetime.now(UTC)
+    with acting_as(Act("bob")):
+        if fails:
+            with pytest.raises(DatabaseUnavailable):
+                await desired.record_start("p")
+        back.set()
+        if not fails:
+            await desired.record_start("p")
+    await desired.wait_recorded("p")
+    assert store.get("p").desired is (Desired.STOPPED if fails else Desired.RUNNING)
+    rows = (await AuditLog(database).latest(10))[::-1]
+    starts = [] if fails else [("bob", "provider.start")]
+    assert [(row.actor, row.action) for row in rows] == [("alice", "provider.stop"), *starts]
+    assert rows[0].acted_at <= stopped
+    await writer.close(0.0)
+
+
 async def test_a_start_that_another_client_withdraws_is_two_acts(database: Database) -> None:
     store, writer = ProviderStore(database), StateWriter(retry=0.01)
     await store.add(ProviderRecord(name="p", adapter="fake"))

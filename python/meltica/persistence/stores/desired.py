@@ -4,9 +4,11 @@
 2. A stop takes effect in memory immediately, also during a start that waits for the database. Its record is
    written in the background, and retried until it succeeds.
 3. While a stop is not recorded, the in-memory state is authoritative; otherwise the database is.
-4. A start whose record is in doubt is repeated when its row, read again, says that the component should run.
+4. A stop that is not recorded yet is recorded before a start that follows it: the audit has both.
+5. A start whose record is in doubt is repeated when its row, read again, says that the component should run.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,8 +34,10 @@ class DesiredStates:
         """Components whose start is being recorded, and whether it was withdrawn meanwhile."""
         self._withdrawals: dict[str, Act | None] = {}
         """Who withdrew a start that is being recorded, by component."""
+        self._stops: dict[str, Callable[[], Awaitable[None]]] = {}
+        """What records the last stop of each component."""
         self._replaced: set[str] = set()
-        """Components whose start is being recorded in place of a stop that was not recorded."""
+        """Components whose start is being recorded after a stop that was not recorded."""
         self._superseded: set[str] = set()
         """Components whose last stop was dropped."""
         self._doubtful: set[str] = set()
@@ -50,11 +54,16 @@ class DesiredStates:
         self._superseded.discard(key)
         self._doubtful.discard(key)
         try:
+            if key in self._replaced:
+                await self._stops[key]()
+                self._replaced.discard(key)
             await self._store.set_desired(key, Desired.RUNNING)
         except BaseException as error:
-            if isinstance(error, ChangeInDoubt):
+            if isinstance(error, ChangeInDoubt) and key not in self._replaced:
                 self._doubtful.add(key)
-            if self._starting[key] or key in self._replaced:
+            if key in self._replaced:
+                self._writer.put(self._kind, key, self._stops[key])
+            elif self._starting[key]:
                 self._record_withdrawal(key)
             raise
         else:
@@ -83,19 +92,23 @@ class DesiredStates:
         """Schedules the record of a stop."""
         self._superseded.discard(key)
         self._doubtful.discard(key)
-        act, in_doubt = deferred(), False
+        act, in_doubt, done, writing = deferred(), False, False, asyncio.Lock()
 
         async def write() -> None:
-            nonlocal in_doubt
-            if in_doubt and await self._has_stop(key):
-                return  # the attempt before was committed, and audited
-            try:
-                with acting_as(act):
-                    await self._store.set_desired(key, Desired.STOPPED)
-            except ChangeInDoubt:
-                in_doubt = True
-                raise
+            nonlocal in_doubt, done
+            async with writing:
+                # The attempt before may have been committed, and audited.
+                if done or (in_doubt and await self._has_stop(key)):
+                    return
+                try:
+                    with acting_as(act):
+                        await self._store.set_desired(key, Desired.STOPPED)
+                except ChangeInDoubt:
+                    in_doubt = True
+                    raise
+                done = True
 
+        self._stops[key] = write
         self._writer.put(self._kind, key, write)
 
     async def _has_stop(self, key: str) -> bool:
@@ -141,22 +154,25 @@ class DesiredStates:
         return row.desired, doubtful and row.desired is Desired.RUNNING
 
     async def record_with(self, key: str, write: Callable[[], Awaitable[object]]) -> None:
-        """Commits a declaration with its desired state, in place of a stop that is not recorded yet.
+        """Commits a declaration with its desired state, after a stop that is not recorded yet.
 
         Raises what `write` raises; the stop is then still recorded later.
         """
-        replaced = self._writer.discard(self._kind, key)
+        stop = self._stops[key] if self._writer.discard(self._kind, key) else None
         try:
+            if stop is not None:
+                await stop()
             await write()
         except BaseException:
-            if replaced:
-                self.record_stop(key)
+            if stop is not None:
+                self._writer.put(self._kind, key, stop)
             raise
         self._superseded.discard(key)
 
     def forget(self, key: str) -> None:
         """Forgets a component that was deleted."""
         self._writer.discard(self._kind, key)
+        self._stops.pop(key, None)
         self._superseded.discard(key)
         self._doubtful.discard(key)
 
