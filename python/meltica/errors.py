@@ -237,13 +237,18 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     return normalized[close[0]] if close else None
 
 
+NAMED: Final = 50
+"""How many candidates an error lists."""
+
+
 def suggestion(name: str, candidates: Iterable[str]) -> str:
-    """Returns ``; did you mean `x`?`` when a candidate is close, else the list of all candidates."""
+    """Returns ``; did you mean `x`?`` when a candidate is close, else the first NAMED of the candidates."""
     names = list(candidates)
     close = nearest(name, names)
     if close is not None:
         return f"; did you mean `{close}`?"
-    return f"; expected one of {', '.join(names)}" if names else "; none are defined"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"; expected one of {', '.join(names[:NAMED])}{more}" if names else "; none are defined"
 
 
 def _normalize(name: str) -> str:

@@ -124,3 +124,4 @@ def test_nearest() -> None:
     assert nearest("xyz", ["threshold"]) is None
     assert suggestion("xyz", ["a", "b"]) == "; expected one of a, b"
     assert suggestion("xyz", []) == "; none are defined"
+    assert suggestion("xyz", map(str, range(1000))).endswith(", 48, 49 and 950 more")
