@@ -265,6 +265,37 @@ def test_each_instance(full: Running, config: Path) -> None:
     assert {each["state"] for each in orders["orders"]} == set(OrderState)
 
 
+ORDERS, FILLS = f"{INSTANCE}/orders", f"{INSTANCE}/executions"
+QUERIES: list[tuple[str, str, bool]] = [
+    ("/strategies/modules", "strategy=grid&hash=&runningOnly=true&limit=500&offset=0", True),
+    ("/strategies/modules", "strategy=none&runningOnly=false&limit=25&offset=25", False),
+    ("/strategies/modules", "strategy=GRID&limit=0&offset=900", False),
+    (f"{MODULE}/usage", "limit=25&offset=0&includeStopped=true", True),
+    (f"{MODULE}/usage", "limit=25&offset=25&includeStopped=false", False),
+    (f"{PROVIDER}/balances", "limit=50", True),
+    (f"{PROVIDER}/balances", "limit=200&asset=usdt", True),
+    (f"{PROVIDER}/balances", "limit=900&asset=NONE", False),
+    (ORDERS, "limit=100&provider=", True),
+    (ORDERS, "limit=100&states=ack&states=FILLED&state=Partial", True),
+    (ORDERS, "provider=nowhere", False),
+    (FILLS, "limit=100&provider=main", True),
+    (FILLS, "provider=nowhere&orderId=00000000-0000-4000-8000-000000000009", False),
+    ("/outbox", "limit=500&delivered=false&aggregateType=order&aggregateID=", True),
+    ("/outbox", "limit=25&aggregateType=ord&aggregateID=x", False),
+    ("/outbox", "limit=25&delivered=true", False),
+]
+"""Path, query of existing clients, and whether anything is listed."""
+
+
+@pytest.mark.parametrize(("path", "query", "listed"), QUERIES)
+def test_queries_of_lists(full: Running, path: str, query: str, listed: bool) -> None:
+    body = check(
+        "GET", path, full.client.get(f"{path.format(selector='grid', name='main', id='watcher')}?{query}")
+    )
+    [entries] = [each for each in body.values() if isinstance(each, list)]
+    assert bool(entries) == listed
+
+
 def test_deliveries_and_backups(full: Running) -> None:
     listed = ("GET", "/outbox")
     reported = check(*listed, full.client.get("/outbox", params={"limit": "500"}))["events"]

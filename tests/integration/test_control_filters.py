@@ -16,7 +16,7 @@ WITH_PROVIDER = (
     "/orders",
     "/refusals",
     "/refusals/counts",
-    *(f"{OF_INSTANCE}/{name}" for name in ("orders", "executions", "positions")),
+    f"{OF_INSTANCE}/positions",
 )
 WITH_ALL = ("/orders", "/refusals", "/refusals/counts", "/events")
 

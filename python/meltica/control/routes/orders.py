@@ -13,7 +13,6 @@ from meltica.api.executions import Execution, Executions
 from meltica.api.orders import Order, Orders
 from meltica.control.access import VIEWER
 from meltica.control.bodies import bad_parameter
-from meltica.control.filters import Filters
 from meltica.control.paging import Cursor, Limit, key_of, next_cursor
 from meltica.control.services import ControlServices
 from meltica.model.enums import Mode, OrderState
@@ -25,7 +24,11 @@ STATES = "A state, in any case; repeat the parameter for several."
 
 
 class OrdersController(Controller):
-    """Orders and fills of one instance. An instance that does not exist has none."""
+    """Orders and fills of one instance.
+
+    One that does not exist has none, and none are at a provider that does not exist: existing clients get an
+    empty list.
+    """
 
     path = "/strategy/instances/{id:str}"
     tags = ["orders"]
@@ -43,7 +46,7 @@ class OrdersController(Controller):
         one_state: Annotated[list[str] | None, QueryParameter(name="state", description=STATES)] = None,
         states: Annotated[list[str] | None, QueryParameter(description=STATES)] = None,
     ) -> Orders:
-        """Returns the orders of an instance. Raises HttpError and DatabaseUnavailable."""
+        """Returns the orders of an instance. Raises DatabaseUnavailable."""
         found = await services.trading.queries.orders(
             id,
             mode=mode,
@@ -52,8 +55,6 @@ class OrdersController(Controller):
             after=key_of(cursor, OrderKey),
             limit=limit,
         )
-        if not found.rows:
-            await Filters.of(services, provider=provider).refuse_unknown()
         return orders_of(found)
 
     @get("/executions", summary="List the fills", operation_id="listExecutions")
@@ -67,7 +68,7 @@ class OrdersController(Controller):
         mode: FromQuery[Mode | None] = None,
         order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
     ) -> Executions:
-        """Returns the fills of an instance. Raises HttpError and DatabaseUnavailable."""
+        """Returns the fills of an instance. Raises DatabaseUnavailable."""
         found = await services.trading.queries.fills(
             id,
             mode=mode,
@@ -76,8 +77,6 @@ class OrdersController(Controller):
             after=key_of(cursor, FillKey),
             limit=limit,
         )
-        if not found.rows:
-            await Filters.of(services, provider=provider).refuse_unknown()
         return Executions(
             executions=[Execution.of(values(contract.FILL, row)) for row in found.rows],
             count=len(found.rows),
