@@ -24,7 +24,7 @@ SAMPLES = 5
 SHOWN = 300
 """Bytes of a frame that are shown."""
 
-_LINE = re.compile(rb"(?P<time>\d+(?:\.\d+)?):? (?:@\d+ )?(?P<rest>.*)")
+_LINE = re.compile(rb"(?P<time>\d+(?:\.\d+)?):? (?:@\S+ )?(?P<rest>.*)")
 _MARK = re.compile(rb"(?:open|lost)\b")
 _SYMBOL = re.compile(rb"[^\s{\[\"]+ (?=[{\[])")
 

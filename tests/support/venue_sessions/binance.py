@@ -21,6 +21,8 @@ class Binance(Stream):
     restart_breaks = True
     flush = 2
     """Steps of one diff."""
+    partials = False
+    """Whether partial depth is subscribed too; its messages look like requested snapshots, or diffs."""
 
     def __init__(self, markets: Mapping[str, Market], rng: random.Random) -> None:
         super().__init__(markets, rng)
@@ -47,7 +49,8 @@ class Binance(Stream):
         self.past[symbol] = [*self.past[symbol][-1:], (market.update_id, market.book())]
         yield self.wrap(market, "bookTicker", self.best(market, ms))
         if n % 10 == 0:
-            yield self.wrap(market, "depth20@100ms", self.partial(market, ms))
+            if self.partials:
+                yield self.partial(market)
             yield self.wrap(market, "kline_1m", self.kline(market, ms, closed=n % 50 == 0))
         if n % 25 == 0:
             yield self.wrap(market, "ticker", self.ticker(market, ms))
@@ -143,8 +146,9 @@ class Binance(Stream):
             "A": self.text(market, quantity=market.asks[ask]),
         }
 
-    def partial(self, market: Market, ms: int) -> dict[str, object]:
-        return self.rest(market, self.number(market.update_id), market.book(20))
+    def partial(self, market: Market) -> Message:
+        book = self.rest(market, self.number(market.update_id), market.book(20))
+        return self.wrap(market, "depth20@100ms", book)
 
     def ticker(self, market: Market, ms: int) -> dict[str, object]:
         best = self.best(market, ms)
@@ -158,7 +162,7 @@ class Binance(Stream):
             "O": ms - 86_400_000,
             "C": ms,
         }
-        return {"e": "24hrTicker", "E": ms, **best, **day, "F": 0, "L": 18150, "n": 18151}
+        return {**best, **day, "e": "24hrTicker", "E": ms, "F": 0, "L": 18150, "n": 18151}
 
     def kline(self, market: Market, ms: int, *, closed: bool) -> dict[str, object]:
         start = ms // 60_000 * 60_000
@@ -200,19 +204,6 @@ class BinanceUsdm(Binance):
         ms = max(market.recent[-1].ns if market.recent else 0, 1_767_268_800_000_000_000) // 1_000_000
         first = {"lastUpdateId": last, "E": ms, "T": ms - 1}
         return first | {k: v for k, v in super().rest(market, last, book).items() if k != "lastUpdateId"}
-
-    def partial(self, market: Market, ms: int) -> dict[str, object]:
-        ids = self.ids(market.update_id - 3, market.update_id)
-        book = market.book(20)
-        return {
-            "e": "depthUpdate",
-            "E": ms,
-            "T": ms - 1,
-            "s": self.id(market),
-            **ids,
-            "b": [self.level(market, level) for level in book.bids],
-            "a": [self.level(market, level) for level in book.asks],
-        }
 
     def best(self, market: Market, ms: int) -> dict[str, object]:
         return {"e": "bookTicker", **super().best(market, ms), "T": ms - 1, "E": ms}

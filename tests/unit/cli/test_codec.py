@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from meltica.adapters.binance.codec import BINANCE
 from meltica.backtest.codec_check import frames
 from meltica.cli import cli
-from tests.support.venue_sessions import session
+from tests.support.venue_sessions import Message, session
 
 DECLARED = """
 from meltica.adapters import *
@@ -42,9 +42,18 @@ def check(*arguments: object) -> tuple[int, str]:
     return code, run.stdout
 
 
+def enveloped(message: Message) -> str:
+    """Returns the frame of a message, a requested one in the envelope of a stream."""
+    if not message.requested:
+        return message.frame
+    symbol = (message.symbol or "").replace("-", "").lower()
+    return f'{{"stream":"{symbol}@depth","data":{message.frame}}}'
+
+
 def test_a_session_that_fits(tmp_path: Path) -> None:
     recording = tmp_path / "session.txt"
-    recording.write_bytes(session("binance", steps=120).recording())
+    lines = [line for line in session("binance", steps=120).lines if line.message]
+    recording.write_text("".join(f"{line.ns} {enveloped(line.message)}\n" for line in lines if line.message))
     code, output = check("binance", recording, "--json")
     report = json.loads(output)
     assert code == 0
@@ -126,7 +135,7 @@ def test_lines_of_all_forms_are_read() -> None:
         b'18 @2 {"b":2}',
         b'19 @2 BTC-USDT {"c":3}',
         b"20 @2 lost reset by peer",
-        b"21 @2 open",
+        b"21 @linear-2 open",
     ]
     lines += [b'1700000000.5: [1,{"d":4}]', b"22 pong", b'{"e":5}', b"23 ETH-USDT [6]"]
     found = [frame for _, frame in frames(enumerate(lines))]

@@ -1,4 +1,4 @@
-"""Binance spot: websocket streams, raw and combined, and the REST depth snapshot.
+"""Binance, spot and USD-M futures: websocket streams, raw and combined, and the REST depth snapshot.
 
 Names are those of the venue's documentation,
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams (Trade Streams, Aggregate Trade
@@ -7,9 +7,14 @@ Kline/Candlestick Streams) and
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book (Order
 book).
 
-Diffs form a chain: `U` is the previous `u` plus one. A snapshot joins them at the first diff with `U <=
-lastUpdateId + 1 <= u` ("How to manage a local order book correctly"). `m` is true when the buyer is the
-maker, so the taker sold. Subscribe to either `trade` or `aggTrade` of a symbol, because both become `Trade`.
+Spot diffs form a chain: `U` is the previous `u` plus one. A snapshot joins them at the first diff with `U <=
+lastUpdateId + 1 <= u` ("How to manage a local order book correctly"). In diffs of USD-M, numbers jump, and
+`pu` is the previous `u`. `m` is true when the buyer is the maker, so the taker sold.
+
+One text names two instruments, so connections of USD-M have the category `usdm`: there, BTCUSDT is
+`BTC-USDT-PERP`. Subscribe to either `trade` or `aggTrade` of a symbol, because both become `Trade`. Do not
+subscribe to partial depth (`depth5`, `depth10`, `depth20`): its messages look like requested snapshots, or
+like diffs.
 """
 
 from meltica.adapters import (
@@ -107,6 +112,25 @@ BOOK_TICKER = Message(
     fields=_BEST_BID_AND_ASK,
 )
 
+BOOK_TICKER_USDM = Message(
+    name="bookTickerUsdm",
+    role="Ticker",
+    matches=(equals("e", "bookTicker"),),
+    symbol="s",
+    venue_time=("T", "ms"),
+    id=("u", "monotonic"),
+    fields=_BEST_BID_AND_ASK,
+)
+
+DEPTH_UPDATE_USDM = Message(
+    name="depthUpdateUsdm",
+    role="BookDiff",
+    matches=(equals("e", "depthUpdate"), present("pu")),
+    symbol="s",
+    venue_time=("E", "ms"),
+    levels=Levels(bids="b", asks="a", sequence=Range(first="U", last="u", prev="pu")),
+)
+
 DEPTH_UPDATE = Message(
     name="depthUpdate",
     role="BookDiff",
@@ -143,13 +167,32 @@ DEPTH_SNAPSHOT = Message(
     snapshot="joins",
 )
 
+ANSWER = Message(name="answer", role="Control", matches=(absent("e"), present("id")))
+"""The answer to a request, an error too."""
+
+SHUTDOWN = Message(name="serverShutdown", role="Control", matches=(equals("e", "serverShutdown"),))
+
 BINANCE = Codec(
     name="binance",
-    # As a quote, AEUR would be taken out of ADAEUR.
-    symbols=SymbolRule(
-        quotes=QUOTES, explicit={f"{base}AEUR": f"{base}-AEUR" for base in ("BTC", "ETH", "BNB", "EUR")}
-    ),
+    symbols={
+        "spot": SymbolRule(
+            quotes=QUOTES, explicit={f"{base}AEUR": f"{base}-AEUR" for base in ("BTC", "ETH", "BNB", "EUR")}
+        ),
+        "usdm": SymbolRule(quotes=("USDT", "USDC", "BTC"), contract="PERP"),
+    },
     envelope=Envelope(payload="data", stream="stream", symbol_separator="@"),
-    messages=(TRADE, AGG_TRADE, TICKER_24H, BOOK_TICKER, DEPTH_UPDATE, KLINE, DEPTH_SNAPSHOT),
+    messages=(
+        TRADE,
+        AGG_TRADE,
+        TICKER_24H,
+        BOOK_TICKER,
+        DEPTH_UPDATE_USDM,
+        DEPTH_UPDATE,
+        KLINE,
+        DEPTH_SNAPSHOT,
+        BOOK_TICKER_USDM,
+        ANSWER,
+        SHUTDOWN,
+    ),
 )
 """The declaration, for `meltica replay --codec binance`."""
