@@ -150,8 +150,9 @@ def test_rows_that_are_added_meanwhile_move_nothing(running: Running, name: str)
     expected = read(running, name, limit=500)
 
     def add() -> None:
-        write(running, rows(next(ADDED), 1))
-        ok(running.client.post("/tokens", json={"name": "meanwhile"}), 201)
+        number = next(ADDED)
+        write(running, rows(number, 1))
+        ok(running.client.post("/tokens", json={"name": f"meanwhile {number}"}), 201)
 
     assert read(running, name, add, limit=max(2, len(expected) // 4)) == expected
 

@@ -1,9 +1,11 @@
 """Tokens: what each scope may use, revocation, expiry, and the database away."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
@@ -20,23 +22,28 @@ from meltica.control import authentication
 from meltica.control.access import Principal
 from meltica.control.app import CONTROLLERS
 from meltica.control.authentication import ADMIN_SECONDS, FAILURE_SECONDS, FAILURES, Authenticator
-from meltica.errors import Conflict, MelticaError, NotFound
+from meltica.errors import AlreadyExists, Conflict, MelticaError, NotFound
 from meltica.http.errors import HttpError
 from meltica.model.access import TokenScope
 from meltica.persistence.access_folder import AccessFolder
 from meltica.persistence.database import Database
 from meltica.persistence.postgres.embedded import EmbeddedPostgres
 from meltica.persistence.stores.audit import AuditLog
-from meltica.persistence.stores.tokens import TokenStore
+from meltica.persistence.stores.tokens import NewToken, TokenStore
 from tests.integration.test_control_health import hanging
 from tests.support.gateway import Running
 
 PUBLIC = {"/health/live", "/health/serving"}
 
 
+_numbers = itertools.count()
+
+
 def created(control: Running, scope: str, **more: object) -> dict[str, str]:
     """Creates a token; returns the header with it."""
-    response = control.client.post("/tokens", json={"name": f"a {scope}", "scope": scope, **more})
+    response = control.client.post(
+        "/tokens", json={"name": f"a {scope} {next(_numbers)}", "scope": scope, **more}
+    )
     assert response.status_code == 201, response.text
     return {"authorization": f"Bearer {response.json()['secret']}"}
 
@@ -198,7 +205,7 @@ def test_a_revoked_token_ends_at_once_and_the_last_admin_stays(control: Running)
         ("token.create", id_of(admin)),
         ("token.revoke", id_of(viewer)),
     ]
-    assert rows[0].actor == f"a admin (token {id_of(admin)})"
+    assert rows[0].actor.endswith(f" (token {id_of(admin)})")
     assert "hash" not in str(rows[0].after)
 
 
@@ -282,7 +289,7 @@ async def test_an_address_with_many_failures_is_refused_before_the_look_up(world
     await world.client(made.text)
     for number in range(FAILURES):
         assert (await world.refusal(invalid(number)))[0] == 401
-    fresh = await world.store.create("x", TokenScope.VIEWER, None, "tests")
+    fresh = await world.store.create("y", TokenScope.VIEWER, None, "tests")
     assert await world.refusal(fresh.text) == (429, "too many invalid tokens from 10.0.0.1: retry after 60 s")
     assert (await world.refusal("not a token"))[0] == 429
     # Valid tokens and other addresses are not affected.
@@ -406,3 +413,16 @@ async def test_the_commands_work_without_a_gateway(world: World) -> None:
     assert again.exception is not None
     assert f"token `{id}` is revoked already" in str(again.exception)
     assert "expected a duration" in str((await run("create", "x", "--expires", "soon")).exception)
+
+
+async def test_a_name_belongs_to_one_token_that_can_be_used(world: World) -> None:
+    create = partial(world.store.create, "laptop", TokenScope.VIEWER, None, "tests")
+    ends = await asyncio.gather(create(), create(), create(), return_exceptions=True)
+    made = [end for end in ends if isinstance(end, NewToken)]
+    refused = [str(end) for end in ends if isinstance(end, AlreadyExists)]
+    assert (len(made), len(refused)) == (1, 2)
+    assert made[0].row.id in refused[0]
+    await world.store.revoke(made[0].row.id, "tests", keep_admin=True)
+    soon = datetime.now(UTC)
+    assert (await world.store.create("laptop", TokenScope.VIEWER, soon, "tests")).row.expires_at == soon
+    await create()

@@ -74,7 +74,7 @@ def _whole(full: Running) -> Running:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_cases(whole: Running, table: str) -> None:
-    made = whole.client.post("/tokens", json={"name": "made"}).json()["token"]["id"]
+    made = whole.client.post("/tokens", json={"name": table}).json()["token"]["id"]
     run(whole, TABLES[table], {"token": made})
 
 
@@ -225,7 +225,7 @@ def test_a_venue_that_fails(
 
 def test_what_every_operation_refuses(whole: Running) -> None:
     sender = Sender(whole)
-    viewer = whole.client.post("/tokens", json={"name": "a test", "scope": "viewer"}).json()["secret"]
+    viewer = whole.client.post("/tokens", json={"name": "a viewer", "scope": "viewer"}).json()["secret"]
     sender.send_all(viewer)
     assert not sender.faults, "\n".join(sender.faults)
 

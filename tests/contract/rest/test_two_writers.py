@@ -270,8 +270,8 @@ def test_one_of_two_writers_creates(world: World) -> None:
 
 
 def test_a_token_is_revoked_once(world: World) -> None:
-    for _ in range(ROUNDS):
-        id = ok(world.client.post("/tokens", json={"name": "made"}), 201)["token"]["id"]
+    for number in range(ROUNDS):
+        id = ok(world.client.post("/tokens", json={"name": f"made {number}"}), 201)["token"]["id"]
         first = second = Write("DELETE", f"/tokens/{id}", None, None)
         statuses = sorted(each.status_code for each in world.both((first, second)))
         assert statuses == [200, 409]
@@ -282,8 +282,8 @@ def test_a_token_is_revoked_once(world: World) -> None:
 
 def test_two_admins_cannot_revoke_each_other(world: World) -> None:
     """The last one with the scope admin remains."""
-    admin = {"name": "made", "scope": "admin"}
-    tokens = [ok(world.client.post("/tokens", json=admin), 201) for _ in range(2)]
+    admins = [{"name": name, "scope": "admin"} for name in ("one admin", "another admin")]
+    tokens = [ok(world.client.post("/tokens", json=admin), 201) for admin in admins]
     own = world.running.actor.split()[-1].rstrip(")")
     with psycopg.connect(world.dsn, options="-c search_path=meltica") as connection:
         ids = [each["token"]["id"] for each in tokens]

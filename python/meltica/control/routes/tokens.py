@@ -48,6 +48,7 @@ class TokensController(Controller):
         description="The response is the only one with the secret.",
         operation_id="createToken",
         opt={QUERY: CHANGE_QUERY},
+        responses=CONFLICT,
     )
     async def create_token(
         self,
@@ -57,7 +58,7 @@ class TokensController(Controller):
         changes: NamedDependency[ChangeRunner],
         precondition: NamedDependency[Precondition],
     ) -> CreatedToken:
-        """Creates a token. Raises DatabaseUnavailable, and HttpError for one that exceeds the client's."""
+        """Creates a token. Raises AlreadyExists, DatabaseUnavailable, and HttpError for too wide a scope."""
         expires_at = _checked(data, request.user)
         with precondition.rehearsal():
             create = services.tokens.create(data.name, data.scope, expires_at, request.user.actor)

@@ -13,7 +13,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
 
-from meltica.errors import Conflict, NotFound
+from meltica.errors import AlreadyExists, Conflict, NotFound
 from meltica.model.access import TokenScope
 from meltica.persistence.database import Database
 from meltica.persistence.stores import audit
@@ -99,8 +99,20 @@ class TokenStore:
             ).fetchall()
 
     async def create(self, name: str, scope: TokenScope, expires_at: datetime | None, actor: str) -> NewToken:
-        """Creates a token."""
+        """Creates a token. Raises AlreadyExists for the name of one that can be used.
+
+        So a client that repeats a request whose outcome is unknown does not create another one.
+        """
         async with self._database.transaction() as connection:
+            await connection.execute("lock table tokens in share row exclusive mode")
+            query: LiteralString = (
+                f"select {_COLUMNS} from tokens where name = %(name)s and revoked_at is null"
+                " and (expires_at is null or expires_at > now()) limit 1"
+            )
+            existing = await _one(connection, query, {"name": name})
+            if existing is not None:
+                text = f"token `{existing.id}` has this name; choose another one, or revoke that token first"
+                raise AlreadyExists(f"token `{name}` not created: {text}")
             return await _create(connection, name, scope, expires_at, actor)
 
     async def create_first(self, deliver: Callable[[str], None]) -> bool:

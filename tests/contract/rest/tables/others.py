@@ -71,6 +71,7 @@ SETTINGS: tuple[Case, ...] = (
 TOKENS: tuple[Case, ...] = (
     case("GET /tokens", 200),
     case("POST /tokens", 201, body={"name": "a test"}),
+    case("POST /tokens", 409, "already_exists", {"name": "a test"}),
     case("POST /tokens", 400, "validation_failed", {"name": ""}),
     case("POST /tokens", 400, "validation_failed", {"name": "x", "scope": "root"}),
     case("DELETE /tokens/$token", 200),
