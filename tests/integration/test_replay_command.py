@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from meltica.adapters.replay import sample
+from tests.support.replays import command, replay, report, trade
 
 LAMBDAS = """
     import json, re, time
@@ -116,23 +117,6 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "meltica", "replay", *arguments]
-
-
-def replay(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), check=False, capture_output=True, text=True, timeout=60, cwd=folder
-    )
-
-
-def report(folder: Path, *arguments: str) -> dict[str, Any]:
-    done = replay(folder, *arguments, "--json")
-    result: dict[str, Any] = json.loads(done.stdout)
-    assert result["exit_code"] == done.returncode, done.stderr
-    return result
-
-
 def test_the_summary(folder: Path) -> None:
     done = replay(folder, *BINANCE, "--lambda", "mine.py:Raises")
     assert done.returncode == 0
@@ -146,7 +130,7 @@ def test_the_summary(folder: Path) -> None:
 def test_the_report_has_stable_keys(folder: Path) -> None:
     result = report(folder, *BINANCE)
     keys = "status exit_code error seconds frames bytes events gaps stale_books unsynced_books frame_errors"
-    more = "unknown_enums drops callback_errors providers lambdas bad_frames core"
+    more = "unknown_enums drops callback_errors providers lambdas bad_frames core never_synced unused"
     assert set(result) == {*keys.split(), *more.split()}
     assert (result["status"], result["error"], result["frame_errors"]) == ("ok", None, {})
     assert result["unknown_enums"] == 0
@@ -213,14 +197,6 @@ def test_lambdas_that_emit_to_each_other_without_end_are_named(folder: Path, hos
     assert "; end the exchange in `on_extension`" in result["error"]
 
 
-TRADE = '{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"1.0","q":"2","T":%d,"m":true}'
-"""A trade of Binance: time, id, time."""
-
-
-def trade(received: int, number: int, time: int = 1_700_000_000_000) -> str:
-    return f"{received} {TRADE % (time, number, time)}\n"
-
-
 @pytest.mark.parametrize(("divisor", "unit"), [(1_000, "microseconds"), (1_000_000, "milliseconds")])
 def test_receive_times_of_another_unit_end_the_replay(folder: Path, divisor: int, unit: str) -> None:
     ns = 1_700_000_000_000_000_000
@@ -260,16 +236,6 @@ def test_jumps_in_recorded_events_are_logged_too(folder: Path) -> None:
     done = replay(folder, out.name, shifted("micro.jsonl", "1970-01-20T16:13:20Z"))
     assert done.returncode == 4
     assert "micro.jsonl, line 2: expected a receive time in nanoseconds, saw 1700000000000000" in done.stderr
-
-
-def test_a_recording_whose_frames_all_fail_is_not_ok(folder: Path) -> None:
-    file = folder / "refused.txt"
-    ns = 1_735_689_600_000_000_000
-    file.write_text(trade(ns, 1, ns // 1000) + trade(ns + 1, 2, ns // 1000))
-    result = report(folder, file.name, "--codec", "binance")
-    assert (result["status"], result["exit_code"]) == ("input_damaged", 4)
-    assert "none of 2 frames could be decoded; the first: " in result["error"]
-    assert "range of times" in result["error"]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ pub struct Feed {
     windows: Windows,
     owed: OwedNotices,
     stats: Arc<FeedStats>,
+    /// Whether the venue's times are the received times of messages, and the latest of them.
+    by_venue_time: bool,
+    clock: Nanos,
+    /// The categories of connections other than the first one of the codec.
+    categories: HashMap<u32, usize>,
 }
 
 impl Feed {
@@ -91,6 +96,9 @@ impl Feed {
             windows: Windows::default(),
             owed: OwedNotices::default(),
             stats,
+            by_venue_time: false,
+            clock: 0,
+            categories: HashMap::new(),
         }
     }
 
@@ -134,6 +142,9 @@ impl Feed {
             return Ok(FeedOutcome { bad: 1, ..FeedOutcome::default() });
         };
         let codec = Arc::clone(decoder.codec());
+        if !self.categories.is_empty() {
+            decoder.set_category(self.categories.get(&connection).copied().unwrap_or_default());
+        }
         let unknown_enums = decoder.unknown_enums();
         self.connections.select(connection);
         let mut sink = FrameSink {
@@ -149,12 +160,14 @@ impl Feed {
             only_symbol: decoder.only_symbol(),
             frame,
             received_time,
+            by_venue_time: self.by_venue_time,
             wanted: None,
             outcome: FeedOutcome::default(),
             failed: None,
         };
         decoder.decode(frame, &mut sink);
-        let FrameSink { outcome, failed, .. } = sink;
+        let FrameSink { outcome, failed, received_time, .. } = sink;
+        self.clock = received_time;
         self.stats.unknown_enums.bump(decoder.unknown_enums() - unknown_enums);
         if let Some(error) = failed {
             return Err(error);
@@ -163,6 +176,52 @@ impl Feed {
             self.stats.decode.record(clock::elapsed_ns(started, self.publisher.last_ticks()));
         }
         Ok(outcome)
+    }
+
+    /// Decodes one frame that was recorded without a receive time: those of its messages are the venue's times. A message
+    /// without one has the time of the message before it.
+    ///
+    /// # Errors
+    /// As [`Self::frame_from`].
+    pub fn frame_by_venue_time(
+        &mut self,
+        source: Source,
+        connection: u32,
+        frame: &[u8],
+    ) -> Result<FeedOutcome, NotDispatched> {
+        self.by_venue_time = true;
+        let outcome = self.frame_from(source, connection, frame, self.clock);
+        self.by_venue_time = false;
+        outcome
+    }
+
+    /// Returns the received time of the last message.
+    pub fn clock(&self) -> Nanos {
+        self.clock
+    }
+
+    /// Returns the names of the codec's categories.
+    pub fn categories(&self) -> Vec<String> {
+        self.decoder
+            .as_ref()
+            .map_or_else(Vec::new, |decoder| decoder.codec().categories().map(str::to_owned).collect())
+    }
+
+    /// Sets the category of a connection, an index of [`Codec::categories`]; it is 0 until then.
+    pub fn set_category(&mut self, connection: u32, category: usize) {
+        self.categories.insert(connection, category);
+    }
+
+    /// Adds symbols of the venue's instrument list to a category, as [`Decoder::list_symbols`] does.
+    ///
+    /// # Errors
+    /// The first canonical symbol that is not one.
+    pub fn list_symbols(
+        &mut self,
+        category: usize,
+        symbols: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), String> {
+        self.decoder.as_mut().map_or(Ok(()), |decoder| decoder.list_symbols(category, symbols))
     }
 
     /// Resets the feed after all connections were lost: every symbol with events since the last restart is stale until its
@@ -176,6 +235,11 @@ impl Feed {
         self.books.values_mut().for_each(SymbolBooks::reset);
         self.lose(received_time, |_| true);
         self.owed.publish(&mut self.publisher, &self.stats)
+    }
+
+    /// Returns whether frames of the connection were received since it was lost.
+    pub fn is_open(&self, connection: u32) -> bool {
+        self.connections.is_open(connection)
     }
 
     /// Resets one connection after it was lost: the symbols that no other connection delivers are stale. The good books of
@@ -337,6 +401,19 @@ impl Feed {
 
     fn select(&self, is: impl Fn(&SymbolBooks) -> bool) -> Vec<SymbolId> {
         self.books.iter().filter(|(_, books)| is(books)).map(|(symbol, _)| *symbol).collect()
+    }
+
+    /// Returns the canonical symbol of the venue's text on a connection, or `None` if the rule of the codec does not match.
+    pub fn canonical(&self, connection: u32, text: &str) -> Option<String> {
+        let category = self.categories.get(&connection).copied().unwrap_or_default();
+        self.decoder.as_ref()?.codec().canonical(category, text)
+    }
+
+    /// Returns the symbols whose book waits for its first snapshot: no event of it was published.
+    pub fn never_synced(&mut self) -> Vec<SymbolId> {
+        let published = self.publisher.published(Kind::BookSnapshot);
+        let synced: Vec<_> = published.filter(|(_, events)| *events > 0).map(|(symbol, _)| symbol).collect();
+        self.unsynced().into_iter().filter(|symbol| !synced.contains(symbol)).collect()
     }
 
     /// Wakes the readers of the events dispatched since the last call.

@@ -1,11 +1,20 @@
-//! Recorded frames, merged and paced: lines of `<receive ns> <frame>`.
+//! Recorded frames, merged and paced.
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `<ns> [@<connection>] [<symbol>] <frame>` | a frame, with its receive time |
+//! | `<seconds.fraction>: [@<connection>] [<symbol>] <frame>` | the same |
+//! | `<ns> @<connection> open`, `<ns> @<connection> lost [<reason>]` | the connection was opened or lost |
+//! | `<frame>` | a frame without a receive time, in a file whose first line is one |
+//!
+//! A frame is JSON, or text without a symbol before it.
 
 use crate::event::Nanos;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 /// Maximum length of a line. A longer one is a bad frame.
-pub const MAX_LINE: usize = crate::codec::MAX_FRAME + 32;
+pub const MAX_LINE: usize = crate::codec::MAX_FRAME + 512;
 
 /// The bytes read at once. A few chunks fit into the cache of a core, so that each line is still there when it is decoded.
 const CHUNK: usize = 1 << 17;
@@ -13,12 +22,36 @@ const CHUNK: usize = 1 << 17;
 /// One line of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// The receive time and the frame.
-    Frame(Nanos, &'a [u8]),
+    /// A frame.
+    Frame(Recorded<'a>),
+    /// The connection of that name was opened or lost.
+    Mark(Nanos, &'a [u8], Mark<'a>),
     /// A line of another form.
     Bad(&'a [u8]),
     /// The beginning of a line longer than [`MAX_LINE`].
     TooLong(&'a [u8]),
+}
+
+/// A recorded frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded<'a> {
+    /// The receive time, if the line has one.
+    pub time: Option<Nanos>,
+    /// The name of the connection; empty if the line has none.
+    pub connection: &'a [u8],
+    /// The symbol that the frame was requested for; empty if the line has none.
+    pub symbol: &'a [u8],
+    /// The frame as the venue sent it.
+    pub frame: &'a [u8],
+}
+
+/// An event of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark<'a> {
+    /// It was opened.
+    Open,
+    /// It was lost, for this reason.
+    Lost(&'a [u8]),
 }
 
 /// Where a line is.
@@ -43,8 +76,10 @@ struct File {
     ended: bool,
     skipping: bool,
     too_long: bool,
-    /// The receive time of the current line and the start of its frame, if the line has the right form.
-    stamp: Option<(Nanos, usize)>,
+    /// The receive time of the current line and the start of the text after it, if the line has the right form.
+    stamp: Option<(Option<Nanos>, usize)>,
+    /// Whether the lines have no receive time; `None` before the first line.
+    timeless: Option<bool>,
     /// The place of the current line in the merge: its receive time, or that of the last line that had one.
     time: Nanos,
     /// The number of the current line, blank ones included.
@@ -64,6 +99,7 @@ impl File {
             skipping: false,
             too_long: false,
             stamp: None,
+            timeless: None,
             time: Nanos::MIN,
             number: 0,
         }
@@ -74,8 +110,15 @@ impl File {
         if !self.find_line()? {
             return Ok(false);
         }
-        self.stamp = if self.too_long { None } else { stamp(&self.buffer[self.start..self.end]) };
-        if let Some((time, _)) = self.stamp {
+        let line = &self.buffer[self.start..self.end];
+        self.stamp = if self.too_long {
+            None
+        } else if *self.timeless.get_or_insert_with(|| is_json(line)) {
+            Some((None, 0))
+        } else {
+            stamp(line)
+        };
+        if let Some((Some(time), _)) = self.stamp {
             self.time = time;
         }
         Ok(true)
@@ -147,15 +190,52 @@ impl File {
             return Line::TooLong(&line[..line.len().min(4096)]);
         }
         match self.stamp {
-            Some((time, frame)) => Line::Frame(time, &line[frame..]),
+            Some((time, start)) if is_json(&line[start..]) => {
+                Line::Frame(Recorded { time, connection: b"", symbol: b"", frame: &line[start..] })
+            }
+            Some((time, start)) => tagged(time, line, start),
             None => Line::Bad(line),
         }
     }
 }
 
-/// Reads the receive time at the beginning of a line. Returns it and the start of the frame after it.
+fn is_json(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'{' | b'['))
+}
+
+/// Reads a line whose text after the time, at `start`, is not JSON: a mark, or a frame behind a connection or a symbol.
+#[cold]
+fn tagged(time: Option<Nanos>, line: &[u8], start: usize) -> Line<'_> {
+    let first_word = |text: &[u8]| memchr::memchr(b' ', text).unwrap_or(text.len());
+    let mut rest = &line[start..];
+    let mut connection: &[u8] = b"";
+    if let Some(named) = rest.strip_prefix(b"@") {
+        let end = first_word(named);
+        if end == 0 || end + 1 >= named.len() {
+            return Line::Bad(line);
+        }
+        (connection, rest) = (&named[..end], &named[end + 1..]);
+        let end = first_word(rest);
+        match (&rest[..end], time) {
+            (b"open", Some(time)) if end == rest.len() => return Line::Mark(time, connection, Mark::Open),
+            (b"lost", Some(time)) => {
+                let reason = rest.get(end + 1..).unwrap_or_default();
+                return Line::Mark(time, connection, Mark::Lost(reason));
+            }
+            _ => {}
+        }
+    }
+    let end = first_word(rest);
+    let (symbol, frame) = match rest.get(end + 1..) {
+        Some(frame) if is_json(frame) && !is_json(rest) => (&rest[..end], frame),
+        _ => (&rest[..0], rest),
+    };
+    Line::Frame(Recorded { time, connection, symbol, frame })
+}
+
+/// Reads the receive time at the beginning of a line. Returns it and the start of the text after it.
 #[inline]
-fn stamp(line: &[u8]) -> Option<(Nanos, usize)> {
+fn stamp(line: &[u8]) -> Option<(Option<Nanos>, usize)> {
     /// The most digits of a time. A number of as many fits into 64 bits without a sign.
     const DIGITS: usize = 19;
     let (mut time, mut digits) = (0u64, 0);
@@ -167,10 +247,28 @@ fn stamp(line: &[u8]) -> Option<(Nanos, usize)> {
         time = time * 10 + u64::from(digit);
         digits += 1;
     }
-    if digits == 0 || line.get(digits) != Some(&b' ') {
+    if digits == 0 {
         return None;
     }
-    Some((Nanos::try_from(time).ok()?, digits + 1))
+    match line.get(digits) {
+        Some(b' ') => Some((Some(Nanos::try_from(time).ok()?), digits + 1)),
+        Some(b'.') => seconds(time, line, digits + 1),
+        _ => None,
+    }
+}
+
+/// Reads the fraction of a time in seconds, which begins at `start`. Digits beyond nanoseconds are dropped.
+#[cold]
+fn seconds(whole: u64, line: &[u8], start: usize) -> Option<(Option<Nanos>, usize)> {
+    let fraction = &line[start..];
+    let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || fraction.get(digits..digits + 2) != Some(b": ") {
+        return None;
+    }
+    let nanos = (0..9)
+        .fold(0, |nanos, i| nanos * 10 + fraction[..digits].get(i).map_or(0, |byte| u64::from(byte - b'0')));
+    let time = whole.checked_mul(1_000_000_000)?.checked_add(nanos)?;
+    Some((Some(Nanos::try_from(time).ok()?), start + digits + 2))
 }
 
 /// Merges several files into one stream by (time, file, line). A line without a valid time keeps its place in its file.
@@ -263,106 +361,4 @@ impl Pace {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A source that returns its bytes in small pieces.
-    struct Drip(Vec<u8>, usize);
-
-    impl Read for Drip {
-        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-            let n = self.1.min(self.0.len()).min(out.len());
-            out[..n].copy_from_slice(&self.0[..n]);
-            self.0.drain(..n);
-            Ok(n)
-        }
-    }
-
-    fn lines(files: &[&str], step: usize) -> Vec<String> {
-        let sources =
-            files.iter().map(|f| Box::new(Drip(f.as_bytes().to_vec(), step)) as Box<dyn Read + Send>);
-        let mut merge = Merge::new(sources.collect());
-        let mut out = Vec::new();
-        while let Some((Place { file, .. }, line)) = merge.next_line().unwrap() {
-            out.push(match line {
-                Line::Frame(time, frame) => format!("{file}:{time}:{}", String::from_utf8_lossy(frame)),
-                Line::Bad(line) => format!("{file}:bad:{}", String::from_utf8_lossy(line)),
-                Line::TooLong(_) => format!("{file}:long"),
-            });
-        }
-        out
-    }
-
-    #[test]
-    fn files_merge_by_time_then_file_then_line() {
-        for step in [1, 3, 1000] {
-            let merged = lines(&["1 a\n3 b\n3 c\n", "1 d\r\n2 e\n\n3 f"], step);
-            assert_eq!(merged, ["0:1:a", "1:1:d", "1:2:e", "0:3:b", "0:3:c", "1:3:f"]);
-        }
-    }
-
-    #[test]
-    fn a_stamp_has_one_to_nineteen_digits_and_fits() {
-        let largest = Nanos::MAX.to_string();
-        for (line, read) in [
-            ("0 a", Some((0, 2))),
-            ("0001 a", Some((1, 5))),
-            ("7 ", Some((7, 2))),
-            (&format!("{largest} a"), Some((Nanos::MAX, 20))),
-            ("9223372036854775808 a", None),
-            ("9999999999999999999 a", None),
-            ("00000000000000000001 a", None),
-            ("", None),
-            (" 1 a", None),
-            ("12", None),
-            ("12\t", None),
-            ("-1 a", None),
-            ("1: a", None),
-            ("1/ a", None),
-        ] {
-            assert_eq!(stamp(line.as_bytes()), read, "{line:?}");
-        }
-    }
-
-    #[test]
-    fn lines_of_another_form_keep_their_place() {
-        let merged = lines(&["1 a\nnonsense\n99999999999999999999 x\n2 b\n"], 7);
-        assert_eq!(merged, ["0:1:a", "0:bad:nonsense", "0:bad:99999999999999999999 x", "0:2:b"]);
-    }
-
-    #[test]
-    fn an_endless_line_is_one_bad_line() {
-        let long = format!("1 {}\n2 b\n", "x".repeat(MAX_LINE + 3 * CHUNK));
-        assert_eq!(lines(&[&long], usize::MAX), ["0:long", "0:2:b"]);
-    }
-
-    #[test]
-    fn lines_are_numbered_as_an_editor_does() {
-        let long = format!("1 a\n\n2 b\r\n3 {}\nbad\n5 c", "x".repeat(MAX_LINE + CHUNK));
-        for step in [CHUNK / 3, CHUNK] {
-            let source = Box::new(Drip(long.as_bytes().to_vec(), step)) as Box<dyn Read + Send>;
-            let mut merge = Merge::new(vec![source]);
-            let mut numbers = Vec::new();
-            while let Some((place, _)) = merge.next_line().unwrap() {
-                numbers.push(place.line);
-            }
-            assert_eq!(numbers, [1, 3, 4, 5, 6]);
-        }
-    }
-
-    #[test]
-    fn stamps_of_another_unit_and_jumps_are_named() {
-        let (now, day) = (1_700_000_000_000_000_000, 86_400_000_000_000);
-        for last in [None, Some(now), Some(now - day), Some(now + day)] {
-            assert_eq!(stamp_fault(now, last), None);
-        }
-        let back = stamp_fault(now, Some(now + day + 1));
-        assert_eq!(back, Some(StampFault::Jump(-day - 1)));
-        assert_eq!(back.unwrap().to_string(), "the receive time jumps back by 24.0 hours");
-        assert_eq!(stamp_fault(now + day + 1, Some(now)), Some(StampFault::Jump(day + 1)));
-        for (divisor, unit) in [(1_000, "microseconds"), (1_000_000, "milliseconds")] {
-            assert_eq!(stamp_fault(now / divisor, Some(now)), Some(StampFault::Unit(now / divisor, unit)));
-        }
-        assert_eq!(stamp_fault(Nanos::MAX, Some(Nanos::MIN)), Some(StampFault::Jump(Nanos::MAX)));
-    }
-}
+mod tests;

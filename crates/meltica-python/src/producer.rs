@@ -281,7 +281,15 @@ impl PyProducer {
         })
     }
 
+    /// Returns the symbols whose book waits for its first snapshot: no event of it was published.
+    fn never_synced(&self, py: Python<'_>) -> Vec<&'static str> {
+        py.detach(|| self.feed.lock().never_synced().into_iter().map(SymbolId::name).collect())
+    }
+
     /// Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.
+    ///
+    /// A line may name a connection and a symbol before its frame, and mark that a connection was opened or lost; see
+    /// docs/replay.md.
     ///
     /// `speed` 1.0 keeps the recorded pace, None replays as fast as the readers allow. `restamp` replaces the recorded
     /// receive times with the current time. `on_stamp` is called with the index of the file, the number of the line and
@@ -351,6 +359,12 @@ impl PyProducer {
     /// Returns counters: frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         feed_dict(py, &self.stats)
+    }
+
+    /// Returns the first frames that match no declaration of the codec, up to 8, each the first 400 bytes.
+    fn ignored_frames<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let ignored = core_lock(&self.stats.ignored).clone();
+        ignored.into_iter().map(|frame| PyBytes::new(py, &frame)).collect()
     }
 
     /// Returns the latest frames that could not be decoded: (received ns, the fault, the first 4 KiB).

@@ -469,6 +469,9 @@ class Producer:
     ) -> None:
         """Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.
 
+        A line may name a connection and a symbol before its frame, and mark that a connection was opened or lost; see
+        docs/replay.md.
+
         `speed` 1.0 keeps the recorded pace, None replays as fast as the readers allow. `restamp` replaces the recorded
         receive times with the current time. `on_stamp` is called with the index of the file, the number of the line and
         the result of `stamp_fault` for each receive time that is at fault. `progress` is called with the number of
@@ -493,6 +496,8 @@ class Producer:
 
         With a `connection`, those whose book of this connection waits, otherwise those without a good book on any.
         """
+    def never_synced(self) -> list[str]:
+        """Returns the symbols whose book waits for its first snapshot: no event of it was published."""
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until every host has handled the events dispatched so far; False after `timeout` seconds.
 
@@ -505,6 +510,8 @@ class Producer:
         """
     def stats(self) -> dict[str, Any]:
         """Returns counters: frames, bytes, events by kind, gaps, stale books, unknown enum values, errors by kind."""
+    def ignored_frames(self) -> list[bytes]:
+        """Returns the first frames that match no declaration of the codec, up to 8, each the first 400 bytes."""
     def bad_frames(self) -> list[tuple[int, str, bytes]]:
         """Returns the latest frames that could not be decoded: (received ns, the fault, the first 4 KiB)."""
 

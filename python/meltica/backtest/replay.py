@@ -7,7 +7,7 @@ policy `block`, and the hosts run on the events' clock.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,17 +23,31 @@ if TYPE_CHECKING:
     from meltica._core import Host, Producer
     from meltica.adapters.replay.adapter import ReplayAdapter
 
-Status = Literal["ok", "failed", "lambda_failed", "input_damaged", "interrupted"]
+Status = Literal["ok", "failed", "lambda_failed", "input_damaged", "unreliable", "interrupted"]
 
 EXIT_CODES: dict[Status, int] = {
     "ok": 0,
     "failed": 1,
     "lambda_failed": 3,
     "input_damaged": 4,
+    "unreliable": 5,
     "interrupted": 130,
 }
 
 STOP_SECONDS = 5.0
+MOST_BAD = 0.01
+"""Part of bad frames above which a replay is unreliable."""
+_DECODED = (
+    "events",
+    "unwanted",
+    "duplicates",
+    "stale_ids",
+    "old_books",
+    "old_snapshots",
+    "buffered_diffs",
+    "gaps",
+)
+"""Counters of decoded frames."""
 _LOSSLESS = {kind: "block" for kind in KINDS if kind not in PRIVATE_KINDS}
 
 
@@ -135,7 +149,7 @@ class Replay:
         return all(clean)
 
     def report(self, status: Status, error: str | None = None) -> dict[str, Any]:
-        """Returns the result as JSON; the status is `lambda_failed` instead of `ok` if a lambda failed."""
+        """Returns the result as JSON; instead of `ok`, the status is `lambda_failed` or `unreliable`."""
         lambdas = [{"class": type(i.subject).__name__, **i.stats()} for i in self._instances]
         broken = [stats for stats in lambdas if stats["state"] in ("failed", "stuck")]
         if status == "ok" and broken:
@@ -144,14 +158,17 @@ class Replay:
         if status == "interrupted" and self._interrupted_start is not None:
             error = f"interrupted while on_start of {self._interrupted_start} ran"
         providers = {name: producer.stats() for name, producer in self._producers.items()}
-        if status == "ok" and (fault := self._refused(providers)):
-            status, error = "input_damaged", fault
+        synced = {name: producer.never_synced() for name, producer in self._producers.items()}
+        if status == "ok" and (faults := [*self._doubts(providers, synced)]):
+            status, error = "unreliable", "; ".join(faults)
         return {
             "status": status,
             "exit_code": EXIT_CODES[status],
             "error": error,
             "seconds": round((self._ended_ns - self._started_ns) / 1e9, 6),
             **_totals(list(providers.values()), lambdas),
+            "never_synced": [symbol for symbols in synced.values() for symbol in symbols],
+            "unused": self._unused(list(providers.values())),
             "providers": providers,
             "lambdas": lambdas,
             "bad_frames": [
@@ -167,13 +184,38 @@ class Replay:
             "core": {key: value for key, value in self._core.stats().items() if key != "providers"},
         }
 
-    def _refused(self, providers: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """Returns why a provider has no events: its codec could not decode any frame."""
+    def _doubts(
+        self, providers: Mapping[str, Mapping[str, Any]], never_synced: Mapping[str, Sequence[str]]
+    ) -> Iterator[str]:
+        """Yields why the events of a provider are not those of its recordings."""
         for name, stats in providers.items():
-            if 0 < stats["frames"] <= sum(stats["errors"].values()) and not stats["events"]:
-                _, text, _ = self._producers[name].bad_frames()[0]
-                return f"{name}: none of {stats['frames']:,} frames could be decoded; the first: {text}"
-        return None
+            frames, bad = stats["frames"], sum(stats["errors"].values())
+            of = f"of {frames:,} frames could be decoded"
+            first = f"; the first: {self._producers[name].bad_frames()[0][1]}" if bad else ""
+            if frames and not any(stats[key] for key in _DECODED) and frames <= bad + stats["ignored"]:
+                yield f"{name}: none {of}{first}"
+            elif bad > max(frames, bad) * MOST_BAD:
+                yield f"{name}: {bad:,} of {max(frames, bad):,} frames are bad{first}"
+            if symbols := never_synced[name]:
+                listed = ", ".join(symbols[:5]) + (
+                    f" and {len(symbols) - 5} more" if len(symbols) > 5 else ""
+                )
+                yield f"{name}: books never synced, as no snapshot fits their changes: {listed}"
+
+    def _unused(self, providers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Returns what was decoded or recorded and has no events."""
+        samples = [(name, frame) for name, each in self._producers.items() for frame in each.ignored_frames()]
+        return {
+            "unmatched": sum(row["unmatched"] for row in providers),
+            "control": sum(row["control"] for row in providers),
+            "unwanted": sum(row["unwanted"] for row in providers),
+            "duplicates": sum(row["duplicates"] for row in providers),
+            "old": sum(row["stale_ids"] + row["old_books"] + row["old_snapshots"] for row in providers),
+            "unplaced_snapshots": sum(row["errors"].get("no_symbol", 0) for row in providers),
+            "sample": [
+                {"provider": name, "frame": frame[:200].decode("utf-8", "replace")} for name, frame in samples
+            ],
+        }
 
     def _add(self, host: "Host", run: Run, max_errors: int) -> LambdaInstance:
         try:

@@ -99,6 +99,18 @@ where
     }
 }
 
+impl Decoded<'_> {
+    /// Returns the venue's time of the message, if it has one.
+    pub fn venue_time(&self) -> Option<Nanos> {
+        match self {
+            Self::Event { venue_time, .. }
+            | Self::BookDiff { venue_time, .. }
+            | Self::BookSnapshot { venue_time, .. } => *venue_time,
+            _ => None,
+        }
+    }
+}
+
 /// Decodes the frames of one connection, with scratch space that is kept between frames.
 #[derive(Debug)]
 pub struct Decoder {

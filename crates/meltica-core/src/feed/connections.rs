@@ -56,6 +56,11 @@ impl Connections {
         connection.received[word] |= bit;
     }
 
+    /// Returns whether frames of the connection were received since it was lost.
+    pub fn is_open(&self, number: u32) -> bool {
+        self.open.iter().any(|connection| connection.number == number)
+    }
+
     /// Closes every connection.
     pub fn clear(&mut self) {
         self.open.clear();

@@ -25,6 +25,8 @@ pub(super) struct FrameSink<'f> {
     pub only_symbol: Option<SymbolId>,
     pub frame: &'f [u8],
     pub received_time: Nanos,
+    /// Whether a message is received at its venue's time.
+    pub by_venue_time: bool,
     /// The route of the current message.
     pub wanted: Option<Wanted>,
     pub outcome: FeedOutcome,
@@ -44,6 +46,11 @@ impl Sink for FrameSink<'_> {
     fn message(&mut self, message: Result<Decoded<'_>, DecodeError>) {
         if self.failed.is_some() {
             return;
+        }
+        if self.by_venue_time
+            && let Some(time) = message.as_ref().ok().and_then(Decoded::venue_time)
+        {
+            self.received_time = time;
         }
         match self.dispatch(message) {
             Ok(events) => self.outcome.events += events,
@@ -88,7 +95,7 @@ impl FrameSink<'_> {
                 return Ok(0);
             }
             Ok(Decoded::Unmatched) => {
-                self.stats.unmatched.bump(1);
+                self.stats.ignore(self.frame);
                 self.outcome.unmatched += 1;
                 return Ok(0);
             }

@@ -69,6 +69,8 @@ pub struct FeedStats {
     pub errors: Mutex<BTreeMap<&'static str, u64>>,
     /// The last bad frames.
     pub bad: Mutex<VecDeque<BadFrame>>,
+    /// The beginnings of the first frames that match no declaration of the codec.
+    pub ignored: Mutex<Vec<Vec<u8>>>,
     /// The time from the call to the last dispatch, of frames with events, ns.
     pub decode: Histogram,
 }
@@ -101,6 +103,7 @@ impl FeedStats {
             unsynced: AtomicU64::new(0),
             errors: Mutex::default(),
             bad: Mutex::default(),
+            ignored: Mutex::default(),
             decode: Histogram::default(),
         }
     }
@@ -109,6 +112,18 @@ impl FeedStats {
     pub fn delivered(&self) -> u64 {
         let kinds = [Kind::BookSnapshot, Kind::Trade, Kind::Ticker, Kind::KlineSummary];
         self.frames.get() + kinds.iter().map(|kind| self.dispatched[*kind as usize].get()).sum::<u64>()
+    }
+
+    /// Counts a message that matches no declaration, and keeps the beginning of the first ones.
+    #[cold]
+    pub fn ignore(&self, frame: &[u8]) {
+        const KEPT: u64 = 8;
+        const HEAD: usize = 400;
+        self.unmatched.bump(1);
+        if self.unmatched.get() <= KEPT {
+            let mut ignored = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+            ignored.push(frame[..frame.len().min(HEAD)].to_vec());
+        }
     }
 
     /// Counts a bad frame and keeps its beginning.

@@ -6,10 +6,14 @@ use meltica_core::clock;
 use meltica_core::dispatch::NotDispatched;
 use meltica_core::event::Nanos;
 use meltica_core::feed::{Feed, Source};
-use meltica_core::replay::{Line, Merge, Pace, Place, StampFault, stamp_fault};
+use meltica_core::instrument::{canonical_symbol, is_symbol};
+use meltica_core::names::SymbolId;
+use meltica_core::replay::{Line, Merge, Pace, Place, Recorded, StampFault, stamp_fault};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -46,6 +50,8 @@ pub struct Run<'a> {
     last: Option<Nanos>,
     on_stamp: Option<&'a Py<PyAny>>,
     progress: Option<&'a Py<PyAny>>,
+    /// The numbers of connections by name.
+    connections: HashMap<Box<[u8]>, u32>,
     reported: Instant,
     /// Bytes consumed.
     done: u64,
@@ -63,7 +69,19 @@ impl<'a> Run<'a> {
     ) -> Self {
         let (pace, lockstep) = (speed.map(Pace::new), producer.core.lambdas_listen());
         let reported = Instant::now();
-        Self { producer, pace, restamp, last: None, on_stamp, progress, reported, done: 0, lockstep }
+        let connections = HashMap::new();
+        Self {
+            producer,
+            pace,
+            restamp,
+            last: None,
+            on_stamp,
+            progress,
+            connections,
+            reported,
+            done: 0,
+            lockstep,
+        }
     }
 
     /// Feeds every line until the files end or the producer is stopped.
@@ -73,17 +91,30 @@ impl<'a> Run<'a> {
         let mut first = true;
         while let Some((place, line)) = merge.next_line().map_err(into_py)? {
             match line {
-                Line::Frame(time, frame) => {
-                    if let Some(fault) = stamp_fault(time, self.last.replace(time)) {
+                Line::Frame(recorded) => {
+                    if let Some(time) = recorded.time
+                        && let Some(fault) = stamp_fault(time, self.last.replace(time))
+                    {
                         self.report(place, fault)?;
                     }
-                    if !self.frame(feed, time, frame)? {
+                    if !self.frame(feed, recorded)? {
                         break;
                     }
                 }
+                Line::Mark(time, connection, _) => {
+                    if let Some(fault) = stamp_fault(time, self.last.replace(time)) {
+                        self.report(place, fault)?;
+                    }
+                    self.restart(feed, time, connection)?;
+                }
                 Line::Bad(line) if first => return Err(not_a_recording(place, line)),
                 Line::Bad(line) => {
-                    self.producer.stats.bad("bad_line", "expected `<receive ns> <frame>`".into(), 0, line);
+                    self.producer.stats.bad(
+                        "bad_line",
+                        "expected `<receive ns> [@<connection>] [<symbol>] <frame>`".into(),
+                        0,
+                        line,
+                    );
                 }
                 Line::TooLong(line) => {
                     let text = "the line is longer than a frame may be";
@@ -108,16 +139,85 @@ impl<'a> Run<'a> {
         self.producer.raise_interrupt()
     }
 
+    /// Returns the number of a connection: the number that its name is, or one of its own. A name that begins with a category
+    /// of the codec, such as `linear` or `linear-2`, has this category.
+    fn connection(&mut self, feed: &mut Feed, name: &[u8]) -> u32 {
+        /// Above any number that a name is.
+        const NAMED: u32 = 1 << 31;
+        if let Some(&number) = self.connections.get(name) {
+            return number;
+        }
+        let text = String::from_utf8_lossy(name);
+        let number = text.parse().ok().filter(|number| *number < NAMED);
+        let number = number.unwrap_or(NAMED + self.connections.len() as u32);
+        let begins = |category: &str| {
+            text.strip_prefix(category)
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphabetic() || c == '_'))
+        };
+        let categories = feed.categories();
+        if let Some(category) =
+            categories.iter().position(|category| !category.is_empty() && begins(category))
+        {
+            feed.set_category(number, category);
+        }
+        self.connections.insert(name.into(), number);
+        number
+    }
+
+    /// Restarts the books of a connection that was opened or lost, if it has sent frames.
+    #[cold]
+    fn restart(&mut self, feed: &mut Feed, time: Nanos, connection: &[u8]) -> PyResult<()> {
+        self.wait_until_due(feed, time)?;
+        let received = if self.restamp { clock::wall() } else { time };
+        let connection = self.connection(feed, connection);
+        if !feed.is_open(connection) {
+            return Ok(());
+        }
+        match feed.restart_connection(connection, received) {
+            Ok(_) | Err(NotDispatched::Stopped) => Ok(()),
+            Err(error) => Err(self.producer.raised(error)),
+        }
+    }
+
+    /// Returns the symbol that a line names, in canonical form or as the venue writes it.
+    #[cold]
+    fn symbol(&self, feed: &Feed, connection: u32, text: &[u8]) -> Option<SymbolId> {
+        let text = std::str::from_utf8(text).ok()?;
+        let symbol = if is_symbol(text) { Some(text.into()) } else { feed.canonical(connection, text) };
+        let symbol = symbol.or_else(|| canonical_symbol(text).ok().map(Cow::into_owned))?;
+        self.producer.stats.provider.symbol(&symbol).ok()
+    }
+
     /// Feeds a frame once it is due; false when the producer was stopped.
     #[inline]
-    fn frame(&mut self, feed: &mut Feed, time: Nanos, frame: &[u8]) -> PyResult<bool> {
+    fn frame(&mut self, feed: &mut Feed, recorded: Recorded<'_>) -> PyResult<bool> {
+        let Recorded { time, connection, symbol, frame } = recorded;
+        let connection = if connection.is_empty() { 0 } else { self.connection(feed, connection) };
+        let is_timed = time.is_some();
+        let time = time.or(self.last).unwrap_or_default();
+        let mut source = Source::Recording;
+        if !symbol.is_empty() {
+            let Some(symbol) = self.symbol(feed, connection, symbol) else {
+                let text = "expected the symbol of the frame before it, such as BTC-USDT".into();
+                self.producer.stats.bad("bad_line", text, time, symbol);
+                return Ok(true);
+            };
+            source = Source::Request(symbol);
+        }
         // The receive time, a space and a line feed come with each frame.
         self.done += frame.len() as u64 + 21;
         if self.pace.is_some() {
             self.wait_until_due(feed, time)?;
         }
         let received = if self.restamp { clock::wall() } else { time };
-        match feed.frame_from(Source::Recording, 0, frame, received) {
+        let outcome = if is_timed || self.restamp {
+            feed.frame_from(source, connection, frame, received)
+        } else {
+            let outcome = feed.frame_by_venue_time(source, connection, frame);
+            self.last = Some(feed.clock());
+            outcome
+        };
+        match outcome {
             Ok(_) => {}
             Err(NotDispatched::Stopped) => return Ok(false),
             Err(error) => return Err(self.producer.raised(error)),

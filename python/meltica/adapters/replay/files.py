@@ -1,19 +1,19 @@
 """Finds recordings, opens them plain or compressed, and identifies their form by their content."""
 
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from meltica.adapters.replay.gzip_file import MAGIC, Gzip
 from meltica.errors import ReplayError
 
 Form = Literal["frames", "events"]
 
-_GZIP = b"\x1f\x8b"
-_FRAME = re.compile(rb"\d{1,19} ")
+_FRAME = re.compile(rb"\d{1,19}( |\.\d+: )|[{\[]")
+_EVENT = tuple(re.compile(rb'"%s"\s*:' % key) for key in (b"provider", b"ingestTs"))
+"""The keys that tell a recorded event from a frame without a receive time."""
 _HEAD = 4096
 
 
@@ -59,9 +59,7 @@ class Recording:
             self._raw.seek(0)
         except OSError as error:
             raise ReplayError(f"{path}: cannot be opened: {error.strerror}") from error
-        self._file: gzip.GzipFile | BinaryIO = (
-            gzip.GzipFile(fileobj=self._raw) if magic == _GZIP else self._raw
-        )
+        self._file = Gzip(self._raw, str(path)) if magic == MAGIC else self._raw
         self._head = b""
         try:
             self.form: Form = self._sniff()
@@ -80,14 +78,7 @@ class Recording:
             part, self._head = self._head[:size], self._head[size:]
             return part
         try:
-            # Small steps, so that a damaged file is replayed up to the damage.
-            return self._file.read1(size) if isinstance(self._file, gzip.GzipFile) else self._file.read(size)
-        except EOFError as error:
-            raise ReplayError(
-                f"{self.path}: the compressed file is truncated; everything before was replayed"
-            ) from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise ReplayError(f"{self.path}: the compressed file is damaged: {error}") from error
+            return self._file.read(size)
         except OSError as error:
             raise ReplayError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
@@ -103,25 +94,28 @@ class Recording:
 
     def close(self) -> None:
         """Closes the file."""
-        if isinstance(self._file, gzip.GzipFile):
-            self._file.close()
         self._raw.close()
 
     def _sniff(self) -> Form:
         head = b""
-        while len(head.lstrip()) < _HEAD and (chunk := self.read(_HEAD)):
-            head += chunk
+        try:
+            while len(head.lstrip()) < _HEAD and (chunk := self.read(_HEAD)):
+                head += chunk
+        except ReplayError:
+            # The lines before the damage are replayed; the next read raises again.
+            if not head.strip():
+                raise
         self._head = head
         start = head.lstrip()
         if not start:
             raise ReplayError(f"{self.path}: expected a recording, saw an empty file")
+        if start.startswith(b"{") and all(key.search(start) for key in _EVENT):
+            return "events"
         if _FRAME.match(start):
             return "frames"
-        if start.startswith(b"{"):
-            return "events"
         first = start.split(b"\n", 1)[0][:60].decode("utf-8", "backslashreplace")
         raise ReplayError(
-            f"{self.path}: expected lines of `<receive ns> <frame>` or events as JSON, saw {first!r}"
+            f"{self.path}: expected lines of `<receive ns> <frame>`, frames or events as JSON, saw {first!r}"
         )
 
 

@@ -17,6 +17,8 @@ def show(report: Mapping[str, Any]) -> None:
     console.print(_stages(report))
     for bad in report["bad_frames"][:3]:
         console.print(f"bad frame: {bad['error']}: {bad['frame'][:80]}", markup=False, highlight=False)
+    for row in report["unused"]["sample"][:3]:
+        console.print(f"ignored frame: {row['frame'][:80]}", markup=False, highlight=False)
 
 
 def show_ledger(ledger: Mapping[str, Any]) -> None:
@@ -69,10 +71,13 @@ def _totals(report: Mapping[str, Any]) -> "Table":
     table.add_row("gaps", f"{report['gaps']:,}")
     table.add_row("stale books", counts(report["stale_books"]))
     if report["unsynced_books"]:
-        table.add_row("books without a valid snapshot", f"{report['unsynced_books']:,}")
+        never = f"; never synced: {', '.join(report['never_synced'])}" if report["never_synced"] else ""
+        table.add_row("books without a valid snapshot", f"{report['unsynced_books']:,}{never}")
     table.add_row("frame errors", counts(report["frame_errors"]))
     if report["unknown_enums"]:
         table.add_row("unknown enum values", f"{report['unknown_enums']:,}")
+    unused = {key.replace("_", " "): n for key, n in report["unused"].items() if key != "sample" and n}
+    table.add_row("not used", counts(unused))
     table.add_row("dropped", counts(report["drops"]))
     return table
 

@@ -2,15 +2,22 @@
 
 import gzip
 import io
+import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meltica.adapters.replay.events import Pacer, parse
 from meltica.adapters.replay.files import Recording, find, identify
 from meltica.errors import ReplayError
 
 LINES = b"".join(b'%d {"n":%d}\n' % (1000 + i, i) for i in range(20_000))
+
+
+EVENT = b'{"provider":"fake","symbol":"A-B","type":"Trade","ingestTs":"2025-01-01T00:00:00Z"}'
+"""As much as tells a recorded event from a frame without a time."""
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -37,9 +44,9 @@ def test_gzip_is_identified_by_content(tmp_path: Path, name: str, packed: bool) 
 
 
 def test_lines_are_whole_however_they_are_read(tmp_path: Path) -> None:
-    recording = Recording(write(tmp_path / "a", b'{"a":1}\r\n\n  \n{"b":2}'))
+    recording = Recording(write(tmp_path / "a", EVENT + b'\r\n\n  \n{"b":2}'))
     assert recording.form == "events"
-    assert list(recording.lines()) == [(1, b'{"a":1}'), (4, b'{"b":2}')]
+    assert list(recording.lines()) == [(1, EVENT), (4, b'{"b":2}')]
     recording.close()
 
 
@@ -60,6 +67,58 @@ def test_a_damaged_gzip_is_reported(tmp_path: Path) -> None:
     packed[-6] ^= 0xFF  # the checksum
     with pytest.raises(ReplayError, match="is damaged"):
         content(Recording(write(tmp_path / "a.gz", bytes(packed))))
+
+
+@given(at=st.integers(0, 10**9), bit=st.integers(0, 7), few=st.booleans())
+def test_good_lines_before_any_damage_are_read(at: int, bit: int, few: bool) -> None:
+    """Whatever byte is wrong, what comes before it in the file is read, and the damage is an error."""
+    lines = LINES[:200] if few else LINES
+    packed = bytearray(gzip.compress(lines, mtime=0))
+    # The first ten bytes are the header, of which some have no meaning.
+    place = 10 + at % (len(packed) - 10)
+    packed[place] ^= 1 << bit
+    expected = zlib.decompressobj(31).decompress(packed[:place])
+    recording = Recording(Path("x"), bytes(packed)) if expected else None
+    if recording is None:
+        return
+    seen = b""
+    with pytest.raises(ReplayError, match=r"damaged|truncated"):
+        while chunk := recording.read(10_000):
+            seen += chunk
+    assert seen.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "rest", [b"garbage", b"\x1f", b"\x00\x00x", gzip.compress(b"5 {}\n")[:-3], LINES[:20]]
+)
+def test_what_follows_a_gzip_loses_no_line(rest: bytes) -> None:
+    recording = Recording(Path("x"), gzip.compress(LINES[:100]) + rest)
+    seen = b""
+    with pytest.raises(ReplayError, match=r"damaged|truncated"):
+        while chunk := recording.read(30):
+            seen += chunk
+    assert seen.startswith(LINES[:100])
+
+
+def test_members_and_padding_are_one_file() -> None:
+    packed = gzip.compress(LINES) + gzip.compress(LINES) + b"\0" * 200_000
+    assert content(Recording(Path("x"), packed)) == LINES + LINES
+
+
+@pytest.mark.parametrize(
+    ("line", "form"),
+    [
+        (b"1 {}", "frames"),
+        (b"1.5: {}", "frames"),
+        (b'{"e":"trade"}', "frames"),
+        (b"[1,2]", "frames"),
+        (EVENT, "events"),
+    ],
+)
+def test_the_form_follows_from_the_first_line(line: bytes, form: str) -> None:
+    recording = Recording(Path("x"), line)
+    assert recording.form == form
+    recording.close()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +157,7 @@ def test_every_path_without_a_file_is_reported(tmp_path: Path) -> None:
 
 def test_frames_and_events_do_not_mix(tmp_path: Path) -> None:
     write(tmp_path / "a", LINES)
-    write(tmp_path / "b", b'{"type":"Trade"}\n')
+    write(tmp_path / "b", EVENT)
     with pytest.raises(ReplayError, match="expected all frames or all events"):
         identify([tmp_path])
 

@@ -1,0 +1,134 @@
+"""`meltica replay` takes each form of a recording, and says when its events are not those of it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.replays import replay, report, trade
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def test_a_recording_whose_frames_all_fail_is_not_ok(folder: Path) -> None:
+    file = folder / "refused.txt"
+    ns = 1_735_689_600_000_000_000
+    file.write_text(trade(ns, 1, ns // 1000) + trade(ns + 1, 2, ns // 1000))
+    result = report(folder, file.name, "--codec", "binance")
+    assert (result["status"], result["exit_code"]) == ("unreliable", 5)
+    assert "none of 2 frames could be decoded; the first: " in result["error"]
+    assert "range of times" in result["error"]
+
+
+def test_a_replay_says_what_it_did_not_use(folder: Path) -> None:
+    """Ignored, unwanted, old and unplaced messages and books that never synced are named, and not ok."""
+    ns = 1_735_689_600_000_000_000
+    diff = '{"e":"depthUpdate","E":1,"s":"%s","U":1,"u":2,"b":[["1","1"]],"a":[["2","1"]]}'
+    snapshot = '{"lastUpdateId":2,"bids":[["1","1"]],"asks":[["2","1"]]}'
+    frames = [
+        diff % "BTCUSDT",
+        diff % "ETHUSDT",
+        snapshot,
+        '{"unknown":1}',
+        '{"e":"24hrTicker","s":"BTCUSDT","E":1}',
+    ]
+    (folder / "two.txt").write_text("".join(f"{ns + i} {frame}\n" for i, frame in enumerate(frames)))
+    done = replay(folder, "two.txt", "--codec", "binance", "--lambda", "books")
+    assert done.returncode == 5
+    for part in (
+        "unplaced snapshots 1",
+        "unmatched 1",
+        'ignored frame: {"unknown":1}',
+        "never synced: BTC-USDT, ETH-USDT",
+    ):
+        assert part in done.stdout, part
+    result = report(folder, "two.txt", "--codec", "binance", "--lambda", "books")
+    assert (result["status"], result["exit_code"]) == ("unreliable", 5)
+    assert (
+        "binance: books never synced, as no snapshot fits their changes: BTC-USDT, ETH-USDT"
+        in result["error"]
+    )
+    assert result["never_synced"] == ["BTC-USDT", "ETH-USDT"]
+    unused = result["unused"]
+    assert (unused["unplaced_snapshots"], unused["unmatched"], unused["unwanted"]) == (1, 1, 1)
+    assert unused["sample"] == [{"provider": "binance", "frame": '{"unknown":1}'}]
+    # The same with the symbol of the snapshot.
+    with_symbol = [
+        f"BTC-USDT {frame}" if frame == snapshot else frame for frame in frames if "ETH" not in frame
+    ]
+    (folder / "one.txt").write_text("".join(f"{ns + i} {frame}\n" for i, frame in enumerate(with_symbol)))
+    done = replay(folder, "one.txt", "--codec", "binance", "--lambda", "books")
+    assert (done.returncode, f"{ns + 1} BTC-USDT 1 1 | 2 1" in done.stdout) == (0, True)
+    assert report(folder, "two.txt", "--codec", "binance", "--lambda", "noop")["never_synced"] != []
+
+
+def test_recordings_have_times_in_seconds_or_none_and_marks(folder: Path) -> None:
+    seconds = 1_735_689_600
+    diff = '{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":%d,"u":%d,"b":[["%d","1"]],"a":[["9","1"]]}'
+    snapshot = '{"lastUpdateId":2,"bids":[["1","1"]],"asks":[["9","1"]]}'
+    lines = [
+        f"{seconds}.25: @1 BTCUSDT {snapshot}",
+        f"{seconds}.5: @1 {diff % (seconds * 1000, 3, 3, 2)}",
+        f"{seconds}.6: @1 lost ping timed out",
+        f"{seconds}.7: @1 open",
+    ]
+    (folder / "seconds.txt").write_text("\n".join(lines))
+    done = replay(folder, "seconds.txt", "--codec", "binance", "--lambda", "books")
+    ns = seconds * 1_000_000_000
+    assert done.stdout.splitlines()[:3] == [
+        f"{ns + 250_000_000} BTC-USDT 1 1 | 9 1",
+        f"{ns + 500_000_000} BTC-USDT 2 1 | 9 1",
+        f"{ns + 600_000_000} BTC-USDT stale: disconnected",
+    ]
+    # Without receive times, those of the events are the clock, in the order of the lines.
+    frames = [trade(0, 1, seconds * 1000), trade(0, 2, seconds * 1000 + 5), trade(0, 3, seconds * 1000 + 3)]
+    (folder / "frames.jsonl").write_text("".join(frame.partition(" ")[2] for frame in frames))
+    (folder / "prints.py").write_text(
+        "import meltica\n"
+        "class Prints(meltica.Lambda):\n"
+        "    def on_trade(self, trade): print(trade.received_time - trade.venue_time, self.now())\n"
+    )
+    done = replay(folder, "frames.jsonl", "--codec", "binance", "--lambda", "prints.py")
+    assert done.stdout.splitlines()[:2] == [f"0 {ns}", f"0 {ns + 5_000_000}"]
+    assert done.stdout.splitlines()[2].startswith("0 ")
+    assert done.returncode == 0
+
+
+def test_more_than_one_bad_frame_in_a_hundred_is_not_ok(folder: Path) -> None:
+    ns = 1_735_689_600_000_000_000
+    good = [trade(ns + i, i + 1, ns // 1_000_000) for i in range(198)]
+    for bad, status in ((1, "ok"), (2, "ok"), (3, "unreliable")):
+        (folder / "bad.txt").write_text("".join([*good[: 200 - bad], *[f"{ns} {{broken\n"] * bad]))
+        result = report(folder, "bad.txt", "--codec", "binance")
+        assert result["status"] == status, bad
+    assert "binance: 3 of 200 frames are bad; the first: " in result["error"]
+
+
+def test_one_text_is_two_instruments_on_connections_of_two_categories(folder: Path) -> None:
+    (folder / "venue.py").write_text(
+        "from meltica.adapters import Codec, Field, Message, SymbolRule, decimal, equals, ident\n"
+        "TRADE = Message(name='trade', role='Trade', matches=(equals('e', 'trade'),), symbol='s',\n"
+        "    fields=(Field('id', 't', ident()), Field('price', 'p', decimal()),\n"
+        "    Field('quantity', 'q', decimal())))\n"
+        "SPOT = SymbolRule(quotes=('USDT',))\n"
+        "LINEAR = SymbolRule(quotes=('USDT',), contract='PERP', suffixes={'PERP': 'USDC-PERP'})\n"
+        "VENUE = Codec(name='venue', symbols={'spot': SPOT, 'linear': LINEAR}, messages=(TRADE,))\n"
+    )
+    (folder / "prints.py").write_text(
+        "import meltica\n"
+        "class Prints(meltica.Lambda):\n"
+        "    def on_trade(self, trade): print(trade.trade_id, trade.symbol)\n"
+    )
+    names = ["", "@1 ", "@spot ", "@linear ", "@linear-2 ", "@linear.x ", "@linearity ", "@1 "]
+    frame = '{"e":"trade","s":"%s","t":%d,"p":"1","q":"1"}'
+    lines = [
+        f"{1_735_689_600_000_000_000 + i} {name}{frame % ('BTCUSDT', i)}" for i, name in enumerate(names)
+    ]
+    lines.append(f"1735689600000000100 @linear {frame % ('BTCPERP', 8)}")
+    (folder / "two.txt").write_text("\n".join(lines))
+    done = replay(folder, "two.txt", "--codec", "venue.py:VENUE", "--lambda", "prints.py")
+    found = [line.split()[1] for line in done.stdout.splitlines()[:9]]
+    spot, linear = "BTC-USDT", "BTC-USDT-PERP"
+    assert found == [spot, spot, spot, linear, linear, linear, spot, spot, "BTC-USDC-PERP"], done.stderr
