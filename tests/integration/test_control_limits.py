@@ -198,5 +198,5 @@ def test_limits_last_until_the_config_file_is_edited(config: Path, cluster: Embe
             assert get(third)["limits"] == before["limits"]
         # The edit is the last word, also when it is taken back.
         with running(config, dsn, apiServer=OPEN) as fourth:
-            assert get(fourth)["providers"]["spare"]["maxOrderSize"] == "2.50"
+            assert get(fourth)["providers"]["spare"]["maxOrderSize"] == "2.5"
             assert get(fourth)["instances"] == before["instances"]

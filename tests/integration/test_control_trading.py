@@ -199,7 +199,7 @@ def test_the_limits_are_those_of_the_config(running: Running) -> None:
             "maxRiskBreaches": 3,
             "circuitBreaker": {"enabled": True, "threshold": 4, "cooldown": "1m30s"},
         },
-        "providers": {"spare": {"maxOrderSize": "2.50", "maxFeedLag": "500ms"}},
+        "providers": {"spare": {"maxOrderSize": "2.5", "maxFeedLag": "500ms"}},
         "instances": {"unloaded": {"maxDailyLoss": "100", "capital": "1000", "maxDrawdownPercent": 2.5}},
     }
 

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -18,6 +19,7 @@ from meltica.api import risk
 from meltica.api.envelope import without_nulls
 from meltica.control.bodies import invalid
 from meltica.errors import suggestion
+from meltica.model.amounts import amount_text
 from meltica.trading.risk.configured import GLOBAL, INSTANCE, PROVIDER, as_json, limits_class
 from meltica.trading.risk.limits import RiskLimits, missing_for_live
 from meltica.validation.models import Loc, Locations, faults, keys, masked, model_of
@@ -45,6 +47,10 @@ def limits_of(limits: RiskLimits) -> risk.RiskLimits:
     """Returns the limits of a scope as GET answers them."""
     dumped: dict[str, Any] = without_nulls(masked(limits))
     values = {name: float(each) if name in _NUMBERS else each for name, each in dumped.items()}
+    for attribute, field in type(limits).model_fields.items():
+        name, exact = field.alias or attribute, getattr(limits, attribute)
+        if isinstance(exact, Decimal) and name not in _NUMBERS:
+            values[name] = amount_text(exact)
     return msgspec.convert(values, risk.RiskLimits)
 
 
