@@ -9,10 +9,10 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from types import NoneType, UnionType
-from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin
+from types import GenericAlias, NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError, PydanticUndefined, to_jsonable_python
 
@@ -139,9 +139,7 @@ def schema(cls: type[BaseModel]) -> list[dict[str, object]]:
     A default has a form in which it may be given.
     """
     rows: list[dict[str, object]] = []
-    defaults = cls.model_construct()
-    for attribute, field in cls.model_fields.items():
-        name = field.alias or attribute
+    for name, field in keys(cls).items():
         row: dict[str, object] = {
             "name": name,
             "type": word(field.annotation),
@@ -149,13 +147,23 @@ def schema(cls: type[BaseModel]) -> list[dict[str, object]]:
         }
         default = cast(object, field.get_default(call_default_factory=True, validated_data={}))
         if default is not PydanticUndefined and default is not None and not is_secret(name, field.annotation):
-            # Text is one already, and the serializer of the field may expect its type.
-            plain = isinstance(default, str | int | float)
-            dumped = {} if plain else defaults.model_dump(mode="json", include={attribute})
-            row["default"] = dumped.get(attribute, to_jsonable_python(default))
+            row["default"] = _default(field, default)
         row["required"] = field.is_required()
         rows.append(row)
     return rows
+
+
+def _default(field: FieldInfo, value: object) -> object:
+    # Text is a given form already, and the serializer of the field may expect its type.
+    if isinstance(value, str | int | float):
+        return to_jsonable_python(value)
+    # By the type alone: an instance of the model would run code of its author. In a list, since a
+    # configuration is refused beside a model.
+    kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    adapter: TypeAdapter[list[object]] = TypeAdapter(
+        GenericAlias(list, (kind,)), config=ConfigDict(arbitrary_types_allowed=True)
+    )
+    return adapter.dump_python([value], mode="json")[0]
 
 
 def masked(values: object) -> object:

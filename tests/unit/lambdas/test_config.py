@@ -81,8 +81,20 @@ class Timing(LambdaConfig):
     every: Duration = timedelta(milliseconds=500)
     again: Duration = timedelta(minutes=90)
     written: Duration = "250ms"  # pyright: ignore[reportAssignmentType]
+    pauses: list[Duration] = [timedelta(seconds=2)]
     plain: timedelta = timedelta(seconds=0.5)
     grid: Grid = Grid(width=2)
+
+
+class Unready(LambdaConfig):
+    every: Duration = timedelta(seconds=1)
+
+    def model_post_init(self, context: object, /) -> None:
+        raise SystemExit
+
+
+def test_a_schema_runs_no_code_of_the_author() -> None:
+    assert [row["default"] for row in config_schema(Unready)] == ["1s"]
 
 
 def test_a_default_can_be_given() -> None:
