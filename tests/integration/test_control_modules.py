@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,49 @@ def test_uploads_can_be_turned_off(tmp_path: Path, cluster: EmbeddedPostgres) ->
         text = failure(running.client.post(PATH, json={"source": EXAMPLE}), 403, "uploads_disabled")
         assert "strategies.upload" in text
         assert ok(running.client.get(PATH))["modules"] == []
+
+
+def test_changes_of_a_module_take_its_version(client: httpx.Client) -> None:
+    upload(client, EXAMPLE)
+    of_module = f"{PATH}/grid"
+    versions = [client.get(of_module).headers["etag"]]
+
+    def sent(method: str, path: str, body: Any = None) -> httpx.Response:
+        """Sends a change with the current version, which is refused with each earlier one."""
+        content = {} if body is None else {"json": body}
+        for version in ('"other"', *versions[:-1]):
+            refused = client.request(method, path, headers={"if-match": version}, **content)
+            failure(refused, 412, "precondition_failed")
+            assert refused.headers["etag"] == versions[-1]
+        query = "&plan=1" if "?" in path else "?plan=1"
+        planned = client.request(method, path + query, headers={"if-match": versions[-1]}, **content)
+        assert client.get(of_module).headers["etag"] == versions[-1]
+        answer = client.request(method, path, headers={"if-match": versions[-1]}, **content)
+        versions.append(client.get(of_module).headers["etag"])
+        assert versions[-1] not in versions[:-1]
+        assert planned.headers["etag"] == ok(planned)["etag"] == versions[-1]
+        return answer
+
+    second = sent("PUT", of_module, {"source": SECOND, "promoteLatest": False})
+    assert second.headers["etag"] == versions[-1]
+    hash = ok(second)["module"]["hash"]
+    ok(sent("PUT", f"{of_module}/tags/stable", {"hash": hash}))
+    assert client.get(f"{of_module}:stable").headers["etag"] == versions[-1]
+    ok(sent("PUT", f"{of_module}/tags/latest", {"hash": hash}))
+    ok(sent("DELETE", f"{of_module}/tags/1.0.0?allowOrphan=true"))
+    failure(client.post(REFRESH, headers={"if-match": versions[-1]}), 412, "precondition_failed")
+    failure(client.delete(of_module, headers={"if-match": versions[0]}), 412, "precondition_failed")
+    assert client.delete(of_module, headers={"if-match": versions[-1]}).status_code == 204
+    new = client.post(PATH, json={"source": EXAMPLE}, headers={"if-match": "*"})
+    failure(new, 412, "precondition_failed")
+
+
+def test_of_two_changes_of_one_version_one_is_made(client: httpx.Client) -> None:
+    hash = upload(client, EXAMPLE)["module"]["hash"]
+    headers = {"if-match": client.get(f"{PATH}/grid").headers["etag"]}
+
+    def move(tag: str) -> int:
+        return client.put(f"{PATH}/grid/tags/{tag}", json={"hash": hash}, headers=headers).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(move, "abcdefgh")) == [200, *[412] * 7]

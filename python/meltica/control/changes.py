@@ -11,6 +11,7 @@ from meltica.errors import ChangeInDoubt
 from meltica.http.answer_time import remaining
 from meltica.persistence.database import rehearsing
 from meltica.persistence.stores.audit import Act, acting
+from meltica.persistence.stores.modules import condition
 
 PATIENCE = 6.0
 """Seconds that a response waits for a change."""
@@ -45,6 +46,7 @@ class ChangeRunner:
         context = contextvars.Context()
         context.run(acting.set, self._act)
         context.run(rehearsing.set, rehearsing.get())
+        context.run(condition.set, condition.get())
         task: asyncio.Task[object] = asyncio.get_running_loop().create_task(
             change, name=name, context=context
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +15,7 @@ from meltica.control.query import flag
 from meltica.http.errors import HttpError
 from meltica.persistence.database import rehearsing
 from meltica.persistence.stores.audit import Rehearsed
+from meltica.persistence.stores.modules import Condition, ModuleState, condition
 
 CHANGE_QUERY: Final = ("plan",)
 """The query parameters that every change of what is configured takes."""
@@ -77,6 +78,26 @@ class Precondition:
         Raises HttpError for a condition, which cannot hold, and Planned in place of what the change does.
         """
         self._check_version(UNSET)
+        with self._rehearsing(lambda: UNSET):
+            yield
+
+    @contextmanager
+    def of_module(self) -> Generator[None]:
+        """Runs a change of a module in the same way; the version is checked in its transaction."""
+
+        def check(state: ModuleState | None) -> None:
+            self._check_version(module_etag(state))
+
+        expected = Condition(check)
+        token = condition.set(expected)
+        try:
+            with self._rehearsing(lambda: module_etag(expected.after)):
+                yield
+        finally:
+            condition.reset(token)
+
+    @contextmanager
+    def _rehearsing(self, version: Callable[[], str | UnsetType]) -> Generator[None]:
         if not self.plan:
             yield
             return
@@ -85,10 +106,10 @@ class Precondition:
             yield
         except Rehearsed as rehearsed:
             changes = _changes(rehearsed.before or {}, rehearsed.after or {})
-            raise Planned(Plan(effect=rehearsed.effect, changes=changes)) from None
+            raise Planned(Plan(effect=rehearsed.effect, changes=changes, etag=version())) from None
         finally:
             rehearsing.reset(token)
-        raise Planned(Plan(effect="none", changes={}))
+        raise Planned(Plan(effect="none", changes={}, etag=version()))
 
     def _check_version(self, tag: str | UnsetType) -> None:
         if self.if_match is not None and not _matches(self.if_match, tag):
@@ -101,6 +122,11 @@ def etag(configured: Mapping[str, Any]) -> str:
     """Returns the version of what is configured, as the header ETag has it."""
     text = json.dumps(configured, sort_keys=True, separators=(",", ":"), default=str)
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+def module_etag(state: ModuleState | None) -> str | UnsetType:
+    """Returns the version of a module, absent for one that does not exist."""
+    return UNSET if state is None else etag({**state, "revisions": sorted(state["revisions"])})
 
 
 def _matches(condition: str, tag: str | UnsetType) -> bool:

@@ -28,17 +28,18 @@ from meltica.control.bodies import QUERY, refuse_unknown
 from meltica.control.catalogues import StrategyCatalogue
 from meltica.control.changes import ChangeRunner
 from meltica.control.modules import DIRECTORY, ModuleView, refreshed, uploaded
-from meltica.control.preconditions import CHANGE_QUERY, Precondition
+from meltica.control.preconditions import CHANGE_QUERY, Precondition, module_etag
 from meltica.control.routes.instances import InstanceView
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.services import ControlServices
 from meltica.errors import NotFound
 from meltica.http.answer_time import extend
 from meltica.http.errors import HttpError
-from meltica.lambdas.modules.catalogue import ModuleRefused, Upload
+from meltica.lambdas.modules.catalogue import Module, ModuleRefused, Upload
 from meltica.lambdas.modules.check import Diagnostic, TooManyChecks
 from meltica.lambdas.modules.names import Selector, canonical_hash, parse
 from meltica.persistence.stores.audit import rehearse
+from meltica.persistence.stores.modules import module_state
 
 FAULTY = response(422, ModuleFaults, "The module has faults")
 LATE = "The refresh takes longer and continues in the background"
@@ -188,9 +189,10 @@ class ModulesController(Controller):
         selector: FromPath[str],
         services: NamedDependency[ControlServices],
         modules: NamedDependency[ModuleView],
-    ) -> StrategyModule:
+    ) -> Response[StrategyModule]:
         """Returns a module, with the metadata of the selected revision. Raises NotFound."""
-        return await modules.one(*await services.modules.find(_parse(selector)))
+        module, row = await services.modules.find(_parse(selector))
+        return Response(await modules.one(module, row), headers=_version(module))
 
     @get(
         "/modules/{selector:str}/source",
@@ -256,7 +258,7 @@ class ModulesController(Controller):
         precondition: NamedDependency[Precondition],
     ) -> None:
         """Deletes a module, or a revision with all its tags. Raises NotFound and Conflict."""
-        with precondition.rehearsal():
+        with precondition.of_module():
             deletion = services.modules.delete(_parse(selector))
             await changes.result(deletion, f"deletion of module {selector}")
 
@@ -283,7 +285,7 @@ class ModulesController(Controller):
         if hash is None:
             raise HttpError(400, "invalid_body", "`hash`: expected `sha256:` and 64 hex digits")
         try:
-            with precondition.rehearsal():
+            with precondition.of_module():
                 setting = services.modules.set_tag(name.lower(), tag, hash)
                 before = await changes.result(setting, f"move of tag {name}:{tag}")
         except ValueError as error:
@@ -321,7 +323,7 @@ class ModulesController(Controller):
         allow_orphan: Annotated[bool, QueryParameter(name="allowOrphan")] = False,
     ) -> TagDeleted:
         """Deletes a tag; its revision remains. Raises NotFound and Conflict."""
-        with precondition.rehearsal():
+        with precondition.of_module():
             deletion = services.modules.delete_tag(name.lower(), tag, allow_orphan=allow_orphan)
             hash = await changes.result(deletion, f"deletion of tag {name}:{tag}")
         return TagDeleted(strategy=name.lower(), tag=tag, hash=hash, allow_orphan=allow_orphan)
@@ -350,7 +352,7 @@ async def _upload(
     try:
         extend(CHECK_SECONDS)
         result = await services.modules.check(upload)
-        with precondition.rehearsal():
+        with precondition.of_module():
             storing = services.modules.store(upload, result)
             module, row = await changes.result(storing, "upload of a module")
     except ModuleRefused as error:
@@ -366,7 +368,13 @@ async def _upload(
         module=uploaded(module, row),
         not_enforced=result.not_enforced or UNSET,
     )
-    return Response(answer)
+    return Response(answer, headers=_version(module))
+
+
+def _version(module: Module) -> dict[str, str]:
+    """Returns the header with the version of a module: its revisions and its tags."""
+    tags = {tag.lower(): hash for tag, hash in module.tags.items()}
+    return {"etag": str(module_etag(module_state([row.hash for row in module.revisions], tags)))}
 
 
 def _diagnostic(fault: Diagnostic) -> ModuleDiagnostic:

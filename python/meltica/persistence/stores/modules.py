@@ -6,8 +6,10 @@ remains.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
@@ -84,6 +86,23 @@ class NewRevision(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Sequence[str] = ()
     promote: bool | None = None
     """Whether `latest` moves to it; None moves `latest` to a source that was not stored yet."""
+
+
+ModuleState = dict[str, Any]
+"""The revisions of a module, and the hash of each tag."""
+
+
+@dataclass
+class Condition:
+    """What a change of a module depends on: `check` raises if its state is another one than expected."""
+
+    check: Callable[[ModuleState | None], None]
+    after: ModuleState | None = None
+    """The state after the change."""
+
+
+condition: ContextVar[Condition | None] = ContextVar("condition", default=None)
+"""The condition of the changes of this task."""
 
 
 class ModuleStore:
@@ -209,9 +228,13 @@ class ModuleStore:
             async with self._writing, self._database.transaction() as connection:
                 if self._lock is not None:
                     await self._lock.prove(connection, epoch)
-                before = await _state(connection, name)
+                before, expected = await _state(connection, name), condition.get()
+                if expected is not None:
+                    expected.check(before)
                 yield connection
                 after = await _state(connection, name)
+                if expected is not None:
+                    expected.after = after
                 act = acting.get()
                 if act is not None and before != after:
                     before, after = difference(before, after)
@@ -225,14 +248,16 @@ class ModuleStore:
             ) from error
 
 
-async def _state(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
-    """Returns the revisions and tags of a module, or None without a revision."""
+async def _state(connection: AsyncConnection, name: str) -> ModuleState | None:
+    """Returns the state of a module, or None without a revision."""
     query: LiteralString = "select hash from module_revisions where name = %s order by created_at, hash"
     revisions = [row[0] for row in await (await connection.execute(query, (name,))).fetchall()]
-    tags = await _tags(connection, name)
-    return (
-        {"revisions": revisions, **{f"tag:{tag}": tags[tag] for tag in sorted(tags)}} if revisions else None
-    )
+    return module_state(revisions, await _tags(connection, name)) if revisions else None
+
+
+def module_state(revisions: Sequence[str], tags: Mapping[str, str]) -> ModuleState:
+    """Returns the state of a module; `tags` have the tag in lower case."""
+    return {"revisions": revisions, **{f"tag:{tag}": tags[tag] for tag in sorted(tags)}}
 
 
 async def _tags(connection: AsyncConnection, name: str) -> dict[str, str]:
