@@ -134,6 +134,21 @@ def test_failures_are_counted_by_the_client_behind_the_proxy(page: httpx.Client)
     assert status("198.51.100.2", "198.51.100.1") == 401
 
 
+def test_without_trusted_proxies_a_client_has_the_address_of_its_connection(
+    config: Path, cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # of uvicorn
+
+    def statuses(url: str) -> list[int]:
+        token = {"authorization": f"Bearer mk_{'0' * 12}_{'0' * 64}"}
+        claims = ({"x-forwarded-for": f"203.0.113.{n}", "x-forwarded-proto": "https"} for n in range(22))
+        with httpx.Client(base_url=url, timeout=20, headers=token) as client:
+            return [client.get("/providers", headers=each).status_code for each in claims]
+
+    with gateway.database(cluster) as dsn, gateway.running(config, dsn) as running:
+        assert statuses(running.url) == [401] * FAILURES + [429] * (22 - FAILURES)
+
+
 def test_without_configuration_no_header_of_a_client_counts() -> None:
     headers = {b"x-forwarded-for": [b"198.51.100.1"], b"origin": [b"null"], b"host": [b"x"]}
     rules = ClientRules()

@@ -107,6 +107,7 @@ def main() -> NoReturn:
     """Runs the command line and exits with its code."""
     _open_standard_streams()
     try:
+        _refuse_unreadable_variables()
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         # The exit code is the same if stderr is closed, or on a full disk.
@@ -121,6 +122,16 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_unreadable_variables() -> None:
+    """Raises BadInput for a variable with bytes that are not UTF-8: nothing could send, print or store it."""
+    for name, value in os.environ.items():
+        if name.startswith("MELTICA_") or name == "DATABASE_URL":
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise BadInput(f"the variable {name} is not valid UTF-8") from None
 
 
 def _open_standard_streams() -> None:

@@ -3,6 +3,7 @@
 Responses are the schemas of `meltica.api`; keys that a newer gateway adds are ignored.
 """
 
+import re
 import ssl
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -38,6 +39,7 @@ from meltica.errors import MelticaError
 
 _BACKUP: Final = "/context/backup"
 _SETTINGS: Final = "/config/runtime"
+_TOKEN: Final = re.compile("[!-~]*")
 T = TypeVar("T")
 
 TIMEOUT: Final = 10.0
@@ -92,6 +94,10 @@ class Client:
     ) -> None:
         headers = {"x-meltica-client": "python"}
         if token is not None:
+            if not _TOKEN.fullmatch(token):
+                # Not shown: it may be a token with a line break beside it.
+                text = "no request sent: the token is not valid: expected `mk_ID_SECRET`, without spaces"
+                raise ApiError(401, Failure(error=text, code="unauthenticated"))
             headers["authorization"] = f"Bearer {token}"
         self.url = url.rstrip("/")
         # Settings of proxies are ignored: they would get the token.

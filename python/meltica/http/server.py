@@ -65,6 +65,8 @@ class HttpServer:
             # On a loopback address compression costs more than it saves.
             ws_per_message_deflate=False,
             server_header=False,
+            # Its own would trust `X-Forwarded-For` of each process of the machine; `clients` has the rules.
+            proxy_headers=False,
             timeout_keep_alive=protocol.IDLE_SECONDS,
             timeout_graceful_shutdown=3,
         )

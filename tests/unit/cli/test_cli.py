@@ -1,6 +1,7 @@
 """The command line: fast help, one clear line for bad input, exit codes, JSON."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -134,6 +135,26 @@ def test_a_misspelt_command_names_the_nearest() -> None:
     result = invoke("reply")
     assert result.exit_code == 2
     assert "no such command `reply`; did you mean `replay`?" in result.output
+
+
+@pytest.mark.parametrize("name", ["MELTICA_TOKEN", "MELTICA_URL", "MELTICA_HOME", "DATABASE_URL"])
+def test_a_variable_that_is_not_utf8_is_refused(name: str) -> None:
+    environment = {**os.environ, name: os.fsdecode(b"\xff")}
+    for command in (["risk", "status", "--offline"], ["status"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "meltica", *command], check=False, capture_output=True, env=environment
+        )
+        expected = f"Error: the variable {name} is not valid UTF-8\n".encode()
+        assert (done.returncode, done.stdout, done.stderr) == (2, b"", expected)
+
+
+@pytest.mark.parametrize("token", ["mk_é", "mk_a\nb", "mk_a b"])
+def test_a_token_that_no_header_can_have_is_refused_and_not_shown(token: str) -> None:
+    done = CliRunner().invoke(cli, ["status", "--url", "http://127.0.0.1:9"], env={"MELTICA_TOKEN": token})
+    assert done.exit_code == 10, done.output
+    assert "the token is not valid: expected `mk_ID_SECRET`" in done.stderr
+    assert "mk_a" not in done.output
+    assert "é" not in done.output
 
 
 def test_version() -> None:
