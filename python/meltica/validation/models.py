@@ -160,9 +160,8 @@ def _default(field: FieldInfo, value: object) -> object:
     # By the type alone: an instance of the model would run code of its author. In a list, since a
     # configuration is refused beside a model.
     kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-    adapter: TypeAdapter[list[object]] = TypeAdapter(
-        GenericAlias(list, (kind,)), config=ConfigDict(arbitrary_types_allowed=True)
-    )
+    listed: Any = GenericAlias(list, (kind,))
+    adapter: TypeAdapter[list[object]] = TypeAdapter(listed, config=ConfigDict(arbitrary_types_allowed=True))
     return adapter.dump_python([value], mode="json")[0]
 
 
