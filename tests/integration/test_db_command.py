@@ -98,6 +98,12 @@ def test_a_dump_can_be_restored(dump: Path, empty_database_url: str) -> None:
     assert json.loads(db("up", "--json", url=empty_database_url).stdout)["applied"] == []
 
 
+def test_a_database_without_tables_is_not_dumped(tmp_path: Path, empty_database_url: str) -> None:
+    done = db("dump", str(tmp_path / "none.sql.gz"), url=empty_database_url)
+    refused(done, 6, "it has no schema meltica, so there is nothing to dump; `meltica db up` creates one")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_restore_replaces_data_only_with_force(dump: Path, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("update meltica.outbox_consumers set name = 'newer'")

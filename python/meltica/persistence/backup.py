@@ -102,7 +102,11 @@ def _dump(dsn: str, binaries: Binaries, out: gzip.GzipFile) -> None:
             assert process.stdout is not None
             shutil.copyfileobj(process.stdout, out)
         stderr.seek(0)
-        _check(process.returncode, stderr.read(), "the database was not dumped")
+        said = stderr.read()
+    if "no matching schemas" in said:
+        text = f"it has no schema {SCHEMA}, so there is nothing to dump; `meltica db up` creates one"
+        raise DatabaseError(f"the database was not dumped: {text}")
+    _check(process.returncode, said, "the database was not dumped")
 
 
 def _unpack(path: Path, script: Path) -> None:
