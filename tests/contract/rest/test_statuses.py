@@ -256,6 +256,7 @@ def test_without_a_database(
         with monkeypatch.context() as patch:
             run(whole, away.MANY, together=True)
             run(whole, away.AWAY, together=True)
+            run(whole, away.AWAY_TOO, together=True)
             patch.setattr(authentication, "LOOKUP_SECONDS", 0.01)
             sender.send_to_all(Refused(503, "database_unavailable", UNKNOWN))
     while whole.client.get("/version", headers=UNKNOWN).status_code != 429:
@@ -274,10 +275,25 @@ def declared(document: dict[str, Any]) -> set[tuple[str, int]]:
     }
 
 
+def test_every_operation_has_a_case_without_a_database(full: Running) -> None:
+    document = full.client.get("/openapi.json").json()
+    checked, cases = Checked(document), (*away.AWAY, *away.AWAY_TOO)
+    having = {(checked.operation(each.method, each.path) or {})["operationId"] for each in cases}
+    assert {operation["operationId"] for _, _, operation in operations(document)} - having == set()
+
+
 def test_every_declared_status_has_a_case(full: Running) -> None:
     document = full.client.get("/openapi.json").json()
     checked, provoked = Checked(document), set[tuple[str, int]]()
-    for each in (*chain(*TABLES.values()), *ABSENT, *away.BEFORE, *away.AWAY, *late.ALL, *trading.ALL):
+    for each in (
+        *chain(*TABLES.values()),
+        *ABSENT,
+        *away.BEFORE,
+        *away.AWAY,
+        *away.AWAY_TOO,
+        *late.ALL,
+        *trading.ALL,
+    ):
         operation = checked.operation(each.method, each.path)
         assert operation is not None, each.request
         provoked.add((operation["operationId"], each.status))

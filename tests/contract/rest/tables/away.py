@@ -4,8 +4,9 @@ What is in memory is answered, and what stops something acts. Everything else ch
 """
 
 from tests.contract.rest.cases import Case, case
-from tests.contract.rest.tables import instances, modules, others, providers
+from tests.contract.rest.tables import instances, modules, others, providers, trading
 from tests.contract.rest.tables.others import WHY
+from tests.integration.test_control_modules import EXAMPLE
 
 ALL = instances.ALL
 IN_MEMORY = (
@@ -45,7 +46,10 @@ MANY = 8 * (
     case("POST /outbox/consumers/hook/drop", 503, "database_unavailable", WHY),
 )
 """More requests at once than the pool has connections."""
-BEFORE: tuple[Case, ...] = (case("PUT /config/runtime", 200, body={"eventbus": {"bufferSize": 4096}}),)
+BEFORE: tuple[Case, ...] = (
+    case("PUT /config/runtime", 200, body={"eventbus": {"bufferSize": 4096}}),
+    case(f"POST {ALL}", 201, body={**instances.body(), "id": "made"}),
+)
 AWAY: tuple[Case, ...] = (
     *(case(f"GET {path}", 200) for path in IN_MEMORY),
     *(case(f"GET {path}", 503, "database_unavailable") for path in READ),
@@ -80,4 +84,24 @@ AWAY: tuple[Case, ...] = (
     case("POST /outbox/consumers/hook/drop", 503, "database_unavailable", WHY),
     case("DELETE /outbox/1", 503, "database_unavailable"),
     case("POST /context/backup", 503, "database_unavailable", others.NOTHING),
+    case("DELETE /providers/made", 503, "database_unavailable"),
+    case(f"DELETE {ALL}/made", 503, "database_unavailable"),
+    case("PUT /strategies/modules/grid", 503, "database_unavailable", {"source": EXAMPLE}),
+    case("DELETE /strategies/modules/grid", 503, "database_unavailable"),
+    # Nothing trades here; `trading.AWAY` has these while something does.
+    case("POST /orders/cancel", 409, "conflict", {"scope": "global", **WHY}),
+    case(f"POST {others.ORDER}/cancel", 409, "conflict", WHY),
+    case(f"POST {others.ORDER}/query", 409, "conflict", WHY),
+    case(f"POST {others.ORDER}/resolve", 409, "conflict", trading.RESOLVE),
+    case("POST /risk/flatten", 409, "conflict", others.HALT),
+    case("POST /providers/main/lines/book", 409, "conflict", trading.BOOK),
+    case("POST /providers/main/lost-orders/adopt", 409, "conflict", {**trading.LOST, "instance": "watcher"}),
+    case("POST /providers/main/lost-orders/disown", 409, "conflict", trading.LOST),
+    case(f"POST {ALL}/watcher/positions/release", 409, "conflict", trading.LIVE),
 )
+AWAY_TOO: tuple[Case, ...] = (
+    case("POST /config/backup", 503, "database_unavailable", others.NOTHING),
+    case("PUT /providers/made", 503, "database_unavailable", {"settings": {"depth": 6}}),
+    case(f"PUT {ALL}/made", 503, "lock_not_held", instances.config(2)),
+)
+"""What conflicts with the others at the same time."""
