@@ -1,5 +1,6 @@
 """The outbox: each event reaches each consumer at least once, also when processes are killed."""
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -10,11 +11,19 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from meltica.errors import LockNotHeld
+from meltica.errors import DatabaseUnavailable, LockNotHeld
 from meltica.model.enums import OrderState
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
-from meltica.persistence.stores.outbox import Backlog, Outbox, event, fill_event, order_event
+from meltica.persistence.stores.outbox import (
+    INSERT_DELIVERIES,
+    INSERT_EVENTS,
+    Backlog,
+    Outbox,
+    event,
+    fill_event,
+    order_event,
+)
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from tests.support.trading_process import CONSUMER, lines, running
 from tests.support.trading_rows import fill, order
@@ -65,6 +74,32 @@ async def test_each_consumer_receives_each_event_once_and_in_order(world: World)
         assert second[0].payload["fee"] == "-0.00010"
         await world.outbox.delivered(consumer, [each.id for each in (*first, *second)])
     assert await world.outbox.backlog() == [Backlog("hook", 0, 0), Backlog("stream", 0, 0)]
+
+
+async def test_no_event_is_committed_after_a_consumer_and_not_delivered_to_it(world: World) -> None:
+    async with await psycopg.AsyncConnection.connect(world.url, options="-c search_path=meltica") as writing:
+        rows = '[{"aggregate_type": "balance", "aggregate_id": "a", "event_type": "balance", "payload": {}}]'
+        statement = b"with new_outbox as (" + INSERT_EVENTS + b")" + INSERT_DELIVERIES
+        await writing.execute(statement, [rows])
+        adding = asyncio.create_task(world.outbox.add_consumer("late"))
+        waiting = "select 1 from pg_locks where relation = 'meltica.outbox'::regclass and not granted"
+        while not adding.done() and not world.query(waiting):
+            await asyncio.sleep(0.01)
+        assert not adding.done()
+        await writing.commit()
+        await adding
+    await world.writer.commit([event("balance", "main", "balance", {})])
+    assert len(await world.outbox.claim("hook")) == 2
+    assert len(await world.outbox.claim("late")) == 1
+
+
+async def test_a_consumer_is_not_added_while_a_transaction_does_not_end(world: World) -> None:
+    async with await psycopg.AsyncConnection.connect(world.url) as writing:
+        await writing.execute("lock table meltica.outbox in row exclusive mode")
+        with pytest.raises(DatabaseUnavailable, match="consumer `late` not added"):
+            await world.outbox.add_consumer("late")
+        await world.outbox.add_consumer("hook")  # it exists, and needs no lock
+    await world.outbox.add_consumer("late")
 
 
 async def test_an_event_exists_only_with_what_it_reports(world: World) -> None:

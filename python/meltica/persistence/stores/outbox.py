@@ -15,8 +15,10 @@ from typing import Any, Literal, LiteralString
 
 import msgspec
 import orjson
+from psycopg.errors import LockNotAvailable
 from psycopg.rows import kwargs_row
 
+from meltica.errors import DatabaseUnavailable
 from meltica.persistence.database import Database
 from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, OrderRow, Row, clean
 
@@ -178,11 +180,26 @@ class Outbox:
         self._max_attempts = max_attempts
 
     async def add_consumer(self, name: str) -> None:
-        """Adds a consumer, which receives the events from now on; nothing changes if it exists."""
+        """Adds a consumer, which receives the events from now on; nothing changes if it exists.
+
+        Raises DatabaseUnavailable if a transaction that writes events does not end.
+        """
         async with self._database.connection() as connection:
-            await connection.execute(
-                "insert into outbox_consumers (name) values (%s) on conflict do nothing", [name]
-            )
+            found = await connection.execute("select from outbox_consumers where name = %s", [name])
+            if found.rowcount:
+                return
+            try:
+                async with connection.transaction():
+                    # Events that are being written do not see the consumer, and would be committed after it.
+                    # Orders wait for this lock, so it is not waited for any longer.
+                    await connection.execute("set local lock_timeout = '1s'")
+                    await connection.execute("lock table outbox in share row exclusive mode")
+                    await connection.execute(
+                        "insert into outbox_consumers (name) values (%s) on conflict do nothing", [name]
+                    )
+            except LockNotAvailable:
+                text = "a transaction that writes events does not end; retry later"
+                raise DatabaseUnavailable(f"consumer `{name}` not added: {text}") from None
 
     async def remove_consumer(self, name: str) -> None:
         """Removes a consumer with what it did not receive yet."""
