@@ -256,6 +256,20 @@ def test_what_a_form_sends_of_its_defaults(writer: Writer) -> None:
         writer.send("DELETE", INSTANCE, id="formed")
 
 
+def test_what_a_form_sends_after_one_edit(writer: Writer) -> None:
+    """A form shows what GET answers, defaults of nested settings too, and sends all of it with one change."""
+    config = {"endpoint": "http://127.0.0.1:1"}
+    body: dict[str, Any] = {"name": "formed", "adapter": {"identifier": "fake", "config": config}}
+    shown = writer.send("POST", "/providers", {**body, "enabled": False})["settings"]
+    assert any(isinstance(each, list | dict) for each in shown.values())
+    body["adapter"]["config"] = {**shown, "key": "k", "secret": "s"}
+    changed = writer.send("PUT", PROVIDER, body, name="formed")["settings"]
+    assert changed == {**shown, "key": "k", "secret": "********"}
+    body["adapter"]["config"] = {**changed, "endpoint": "http://127.0.0.1:2"}
+    assert writer.send("PUT", PROVIDER, body, name="formed")["settings"] == body["adapter"]["config"]
+    writer.send("DELETE", PROVIDER, name="formed")
+
+
 def test_limits_in_any_case(writer: Writer) -> None:
     before = writer.send("GET", "/risk/limits")["limits"]
     assert writer.send("PUT", "/risk/limits", {"maxOpenOrders": 7})["status"] == "updated"

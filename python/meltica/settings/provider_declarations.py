@@ -111,7 +111,7 @@ class ProviderDeclarations:
     ) -> dict[str, Any]:
         """2: returns settings in clear text: those that are given, and those that are kept."""
         found: Found = []
-        given = cleaned(given)
+        given, answered = cleaned(given), without_nulls(cleaned(shown))
         kept = {key for key in stored.secrets if key not in given or has_mask(given[key])}
         clear = {key: value for key, value in stored.settings.items() if key not in stored.secrets}
         for key in sorted(kept):
@@ -122,7 +122,8 @@ class ProviderDeclarations:
         merged = {key: clear[key] for key in kept if key not in given and key in clear}
         for key, value in given.items():
             # What GET answers has the defaults, too.
-            if value is None or (key not in stored.settings and value == shown.get(key)):
+            is_default = key not in stored.settings and without_nulls(value) == answered.get(key)
+            if value is None or is_default:
                 continue
             merged[key] = _unmasked(value, clear.get(key))
             if has_mask(merged[key]) and (key in clear or key not in kept):
