@@ -331,6 +331,9 @@ def test_a_backup_of_theirs(writer: Writer) -> None:
     assert [each["id"] for each in ours["lambdas"]] == ["old"]
     assert writer.send("GET", PROVIDER, name="old")["settings"]["region"] == "us"
     assert writer.send("POST", "/context/backup", ours)["changes"] == {}
+    answered = {**ours, "lambdas": [writer.send("GET", INSTANCE, id="old")]}
+    answered.pop("checksum")
+    assert writer.send("POST", "/context/backup", answered)["changes"] == {}
     assert writer.send("POST", "/context/backup", {"providers": [], "lambdas": [], "risk": {}})["status"] == (
         "restored"
     )

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from meltica.api.envelope import without_nulls
-from meltica.api.instances import InstanceRequest
+from meltica.api.instances import InstanceDetail, InstanceRequest
 from meltica.api.providers import ProviderRequest
-from meltica.control import backup, configuration, provider_changes
+from meltica.control import backup, bodies, configuration, provider_changes
 from meltica.control.backup_file import respelled, spelled
 from meltica.control.bodies import invalid
 from meltica.control.instance_changes import InstanceChanges
@@ -50,11 +50,8 @@ if TYPE_CHECKING:
 PROVIDER_KEYS: Final = ("name", "adapter", "config", "wasRunning")
 INSTANCE_KEYS: Final = ("id", "strategy", "scope", "host", "dryRun", "onStop", "wasRunning")
 STRATEGY_KEYS: Final = ("identifier", "config", "selector", "tag", "hash", "version")
-ANSWERED: Final = frozenset(
-    {"providers", "aggregatedSymbols", "running", "usage", "links", "baseline", "dynamic", "metadata"}
-    | {"createdAt", "updatedAt"}
-)
-"""Keys of instances that existing clients send back."""
+ANSWERED: Final = frozenset(InstanceDetail.__struct_encode_fields__) | bodies.ANSWERED
+"""Keys of answers, which clients send back."""
 
 Found = list[tuple[Loc, str]]
 Model = TypeVar("Model", bound=BaseModel)
