@@ -48,7 +48,8 @@ MANY = 8 * (
 """More requests at once than the pool has connections."""
 BEFORE: tuple[Case, ...] = (
     case("PUT /config/runtime", 200, body={"eventbus": {"bufferSize": 4096}}),
-    case(f"POST {ALL}", 201, body={**instances.body(), "id": "made"}),
+    case("POST /providers", 202, body={**providers.BODY, "name": "away"}),
+    case(f"POST {ALL}", 201, body={**instances.body(), "id": "away"}),
 )
 AWAY: tuple[Case, ...] = (
     *(case(f"GET {path}", 200) for path in IN_MEMORY),
@@ -84,8 +85,8 @@ AWAY: tuple[Case, ...] = (
     case("POST /outbox/consumers/hook/drop", 503, "database_unavailable", WHY),
     case("DELETE /outbox/1", 503, "database_unavailable"),
     case("POST /context/backup", 503, "database_unavailable", others.NOTHING),
-    case("DELETE /providers/made", 503, "database_unavailable"),
-    case(f"DELETE {ALL}/made", 503, "database_unavailable"),
+    case("DELETE /providers/away", 503, "database_unavailable"),
+    case(f"DELETE {ALL}/away", 503, "database_unavailable"),
     case("PUT /strategies/modules/grid", 503, "database_unavailable", {"source": EXAMPLE}),
     case("DELETE /strategies/modules/grid", 503, "database_unavailable"),
     # Nothing trades here; `trading.AWAY` has these while something does.
@@ -101,7 +102,7 @@ AWAY: tuple[Case, ...] = (
 )
 AWAY_TOO: tuple[Case, ...] = (
     case("POST /config/backup", 503, "database_unavailable", others.NOTHING),
-    case("PUT /providers/made", 503, "database_unavailable", {"settings": {"depth": 6}}),
-    case(f"PUT {ALL}/made", 503, "lock_not_held", instances.config(2)),
+    case("PUT /providers/away", 503, "database_unavailable", {"settings": {"depth": 6}}),
+    case(f"PUT {ALL}/away", 503, "lock_not_held", instances.config(2)),
 )
 """What conflicts with the others at the same time."""
