@@ -254,3 +254,13 @@ def _reconciliation() -> ReconciliationRow:
         agreed=True,
         found={"fills": 2},
     )
+
+
+async def test_the_list_of_all_orders_has_an_index(world: World) -> None:
+    rows = [order(client_order_id=f"c{number}", intent_at=START + number) for number in range(2000)]
+    await world.writer.commit(rows)
+    async with world.database.connection() as connection:
+        await connection.execute("analyze orders")
+        query = "explain select * from orders order by intent_at desc, id limit 51"
+        plan = await (await connection.execute(query)).fetchall()
+    assert any("orders_by_intent" in line for (line,) in plan), plan
