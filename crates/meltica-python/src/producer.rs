@@ -18,7 +18,7 @@ use meltica_core::replay::StampFault;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -235,13 +235,42 @@ impl PyProducer {
 
     /// Sizes the routing table for the symbols of the venue's instruments, so that their first events cost less.
     ///
-    /// Raises `ValueError` if the provider has used up its allowance of new symbols.
-    fn list_symbols(&self, py: Python<'_>, symbols: Vec<String>) -> PyResult<()> {
+    /// `texts` has the venue's text of symbols, which takes precedence over the codec's rule of `category`, the first one by
+    /// default. Raises `ValueError` if the provider has used up its allowance of new symbols, for a text whose symbol is not
+    /// one, and for a category that the codec does not have.
+    #[pyo3(signature = (symbols, texts = None, *, category = None))]
+    fn list_symbols(
+        &self,
+        py: Python<'_>,
+        symbols: Vec<String>,
+        texts: Option<HashMap<String, String>>,
+        category: Option<&str>,
+    ) -> PyResult<()> {
         py.detach(|| {
             let provider = self.stats.provider;
             let listed = symbols.iter().map(|symbol| provider.symbol(&canonical(symbol)));
             let listed = listed.collect::<Result<HashSet<_>, _>>().map_err(value_error)?;
+            if let Some(texts) = texts {
+                let mut feed = self.feed.lock();
+                let category = category_of(&feed, category)?;
+                feed.list_symbols(category, texts).map_err(|symbol| {
+                    value_error(format!("expected a symbol such as BTC-USDT in `texts`, saw {symbol:?}"))
+                })?;
+            }
             self.core.dispatcher.list_symbols(provider, listed.len());
+            Ok(())
+        })
+    }
+
+    /// Sets the category of a connection, which decides what its symbols mean; the first one of the codec until then.
+    ///
+    /// Raises `ValueError` for a category that the codec does not have.
+    #[pyo3(signature = (category, *, connection = 0))]
+    fn set_category(&self, py: Python<'_>, category: &str, connection: u32) -> PyResult<()> {
+        py.detach(|| {
+            let mut feed = self.feed.lock();
+            let category = category_of(&feed, Some(category))?;
+            feed.set_category(connection, category);
             Ok(())
         })
     }
@@ -372,6 +401,16 @@ impl PyProducer {
         let bad = core_lock(&self.stats.bad).clone();
         bad.into_iter().map(|bad| (bad.received_time, bad.error, PyBytes::new(py, &bad.head))).collect()
     }
+}
+
+/// Returns the index of a category of the feed's codec; that of the first one for None.
+fn category_of(feed: &Feed, name: Option<&str>) -> PyResult<usize> {
+    let Some(name) = name else { return Ok(0) };
+    let categories = feed.categories();
+    categories.iter().position(|category| category == name).ok_or_else(|| {
+        let expected = categories.join(", ");
+        value_error(format!("expected a category of the codec, one of {expected:?}, saw {name:?}"))
+    })
 }
 
 /// Returns what is wrong with a receive time of a recording, and whether it is in another unit than ns.

@@ -480,10 +480,19 @@ class Producer:
         Raises `ValueError` if a file does not start with such a line or `speed` is not above 0, and what a file,
         `on_stamp` or `progress` raises.
         """
-    def list_symbols(self, symbols: Sequence[str]) -> None:
+    def list_symbols(
+        self, symbols: Sequence[str], texts: Mapping[str, str] | None = None, *, category: str | None = None
+    ) -> None:
         """Sizes the routing table for the symbols of the venue's instruments, so that their first events cost less.
 
-        Raises `ValueError` if the provider has used up its allowance of new symbols.
+        `texts` has the venue's text of symbols, which takes precedence over the codec's rule of `category`, the first one by
+        default. Raises `ValueError` if the provider has used up its allowance of new symbols, for a text whose symbol is not
+        one, and for a category that the codec does not have.
+        """
+    def set_category(self, category: str, *, connection: int = 0) -> None:
+        """Sets the category of a connection, which decides what its symbols mean; the first one of the codec until then.
+
+        Raises `ValueError` for a category that the codec does not have.
         """
     def restart(self, received_time: int | None = None, *, connection: int | None = None) -> int:
         """Reports that a connection was lost: market data that no other one delivers is stale until its next event.

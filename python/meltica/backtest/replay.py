@@ -270,6 +270,10 @@ def _totals(providers: Sequence[Mapping[str, Any]], lambdas: Sequence[Mapping[st
         "stale_books": summed("stale", providers),
         "unsynced_books": sum(row["unsynced_books"] for row in providers),
         "frame_errors": summed("errors", providers),
+        "checksums": {
+            outcome: sum(row.get(f"checksums_{outcome}", 0) for row in providers)
+            for outcome in ("verified", "failed", "unverified")
+        },
         "unknown_enums": sum(row["unknown_enums"] for row in providers),
         "drops": summed("dropped", lambdas),
         "callback_errors": sum(row["errors"] for row in lambdas),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from meltica._core import Codec
+from meltica._core import Codec, Core
 from meltica.adapters import Codec as Declaration
 from meltica.adapters import Field, Message, SymbolRule, decimal, equals, ident
 from meltica.errors import MelticaError, nearest, suggestion
@@ -117,6 +117,25 @@ def test_a_contract_is_not_listed_as_spot() -> None:
         Instrument.from_payload({"symbol": "BTC-USDT-SWAP"})
     swap = Instrument.from_payload({"symbol": "BTC-USDT-SWAP", "type": "perp"})
     assert (swap.base, swap.quote) == ("BTC", "USDT")
+
+
+def test_a_producer_takes_the_category_of_a_connection_and_the_instrument_list() -> None:
+    rules = {"spot": SymbolRule(quotes=("USDT",)), "linear": SymbolRule(quotes=("USDT",), contract="PERP")}
+    producer = Core().producer("v", Codec(Declaration("two", rules, (TRADE,))))
+
+    def trade(text: str, connection: int) -> int:
+        frame = b'{"e":"trade","s":"%s","t":1,"p":"1","q":"1"}' % text.encode()
+        return producer.feed(frame, 1, connection=connection).decoded
+
+    producer.set_category("linear", connection=1)
+    assert [trade("X_1", connection) for connection in (0, 1)] == [0, 0]
+    producer.list_symbols(["X-USDT-260327"], {"x_1": "X-USDT-260327"}, category="linear")
+    assert [trade("X_1", connection) for connection in (0, 1)] == [0, 1]
+    for category in ("option", ""):
+        with pytest.raises(ValueError, match=r'one of "spot, linear"'):
+            producer.set_category(category)
+    with pytest.raises(ValueError, match="expected a symbol such as BTC-USDT in `texts`"):
+        producer.list_symbols([], {"X": "X"})
 
 
 def test_nearest() -> None:

@@ -28,6 +28,8 @@ class VenueProtocol(Adapter):
 
     errors: ClassVar[ErrorTable] = {}
     """The venue's error codes -> exceptions. `WrongClock` is for codes of a wrong timestamp."""
+    category: str | None = None
+    """Category of the market connection, where the codec has several; its first one by default."""
     account_channels: ClassVar[tuple[str, ...]] = ()
     """Channels of the account's connection; none where a login is enough."""
     requires_login: ClassVar[bool] = True
@@ -101,6 +103,10 @@ class VenueProtocol(Adapter):
     @abstractmethod
     async def fetch_instruments(self) -> Sequence[Mapping[str, object]]:
         """Returns the listed instruments, each in the form of `InstrumentUpdate.instrument`."""
+
+    def venue_symbols(self) -> Mapping[str, str]:
+        """Returns the venue's texts of listed symbols that no rule of the codec converts -> their symbols."""
+        return {}
 
     async def fetch_snapshot(self, symbol: str) -> bytes | None:  # noqa: ARG002
         """Returns a snapshot of a book as a frame of the codec; None if each subscription starts with one."""

@@ -54,6 +54,8 @@ class MarketStream:
         """Symbol -> instrument, as of the latest request."""
         self._venue = venue
         self._producer = producer
+        if venue.category is not None:
+            producer.set_category(venue.category)
         self._clock = clock
         self._routes: frozenset[Route] = frozenset()
         self._snapshots = SnapshotScheduler(producer, venue.fetch_snapshot, self._renew, self._subscribed)
@@ -86,7 +88,8 @@ class MarketStream:
         """Fetches the instruments."""
         instruments = await self._venue.fetch_instruments()
         self.instruments = {str(instrument["symbol"]): instrument for instrument in instruments}
-        self._producer.list_symbols(list(self.instruments))
+        texts = dict(self._venue.venue_symbols())
+        self._producer.list_symbols(list(self.instruments), texts, category=self._venue.category)
 
     async def route(self, subscribe: Sequence[Route], unsubscribe: Sequence[Route], timeout: float) -> None:
         """Changes the subscriptions; returns once the venue has confirmed them. Raises VenueError."""

@@ -73,6 +73,8 @@ def _totals(report: Mapping[str, Any]) -> "Table":
     if report["unsynced_books"]:
         never = f"; never synced: {', '.join(report['never_synced'])}" if report["never_synced"] else ""
         table.add_row("books without a valid snapshot", f"{report['unsynced_books']:,}{never}")
+    if any(report["checksums"].values()):
+        table.add_row("checksums", counts(report["checksums"]))
     table.add_row("frame errors", counts(report["frame_errors"]))
     if report["unknown_enums"]:
         table.add_row("unknown enum values", f"{report['unknown_enums']:,}")
