@@ -140,9 +140,18 @@ def test_a_halt_needs_no_database(outage: str, project: Project) -> None:
 
 
 def test_the_database_is_enough_without_a_gateway(project: Project) -> None:
-    refused = risk(project, "halt", "--offline")
-    assert refused.returncode == 6, refused.stderr
-    assert "pending" in refused.stderr
+    misspelt = str(project.folder / "misspelt")
+    for command in (
+        "risk halt --offline",
+        "risk resume",
+        "audit verify",
+        "tokens list --offline",
+        "secrets rotate",
+    ):
+        refused = run(*command.split(), "--home", misspelt)
+        assert (refused.returncode, refused.stdout) == (5, ""), refused.stderr
+        assert refused.stderr.startswith(f"Error: {misspelt} has no database: expected the home of a gateway")
+        assert not (project.folder / "misspelt").exists()
     with project.serving() as gateway:
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0

@@ -38,12 +38,15 @@ def database_options(command: Command) -> Command:
 
 
 @contextmanager
-def open_database(database: str | None, home: Path | None) -> Generator[str]:
-    """Yields the DSN of the selected database; errors become exit codes."""
+def open_database(database: str | None, home: Path | None, *, create: bool = False) -> Generator[str]:
+    """Yields the DSN of the selected database; errors become exit codes.
+
+    Without `create`, a home without a database is an error: a misspelt one would become a second gateway's.
+    """
     import psycopg
 
     from meltica.cli.failures import CommandFailed
-    from meltica.errors import DatabaseError, MelticaError
+    from meltica.errors import DatabaseError, DatabaseUnavailable, MelticaError
     from meltica.persistence.database import error_text
     from meltica.persistence.postgres.embedded import EmbeddedPostgres
 
@@ -55,7 +58,11 @@ def open_database(database: str | None, home: Path | None) -> Generator[str]:
         if database:
             yield database
         else:
-            with EmbeddedPostgres(home) as server:
+            embedded = EmbeddedPostgres(home)
+            if not create and not embedded.data.exists():
+                text = "expected the home of a gateway; check --home and MELTICA_HOME"
+                raise DatabaseUnavailable(f"{embedded.home} has no database: {text}")
+            with embedded as server:
                 yield server.dsn
     except MelticaError as error:
         raise CommandFailed(error) from error

@@ -37,7 +37,7 @@ def up(count: int | None, database: str | None, home: Path | None, as_json: bool
     """Apply all pending migrations, or the next COUNT."""
     from meltica.persistence import migrate
 
-    with open_database(database, home) as dsn:
+    with open_database(database, home, create=True) as dsn:
         applied = _run(migrate.up(dsn, count))
         _report(dsn, "applied", applied, as_json)
 
@@ -55,7 +55,7 @@ def down(count: int, yes: bool, database: str | None, home: Path | None, as_json
 
     if not yes:
         raise BadInput("not reverted: this drops tables with their data; dump the database, then add --yes")
-    with open_database(database, home) as dsn:
+    with open_database(database, home, create=True) as dsn:
         reverted = _run(_alone(dsn, lambda: migrate.down(dsn, count)))
         _report(dsn, "reverted", reverted, as_json)
 
@@ -67,7 +67,7 @@ def status(database: str | None, home: Path | None, as_json: bool) -> int:
     from meltica.persistence import migrate
     from meltica.persistence.database import shown
 
-    with open_database(database, home) as dsn:
+    with open_database(database, home, create=True) as dsn:
         states = _run(migrate.status(dsn))
         where = shown(dsn)
     faults = migrate.faults(states)
@@ -101,7 +101,7 @@ def dump(file: Path, database: str | None, home: Path | None, as_json: bool) -> 
     from meltica.persistence import backup
     from meltica.persistence.postgres import binaries
 
-    with open_database(database, home) as dsn:
+    with open_database(database, home, create=True) as dsn:
         size = backup.dump(dsn, file, binaries.find())
     if as_json:
         click.echo(json.dumps({"file": str(file), "bytes": size}))
@@ -128,7 +128,7 @@ def restore(file: Path, force: bool, database: str | None, home: Path | None, as
         await asyncio.to_thread(backup.restore, dsn, file, binaries.find(), force=force)
         return sum(state.state == "pending" for state in await migrate.status(dsn))
 
-    with open_database(database, home) as dsn:
+    with open_database(database, home, create=True) as dsn:
         pending = _run(_alone(dsn, lambda: work(dsn)))
     if as_json:
         click.echo(json.dumps({"file": str(file), "pending": pending}))
