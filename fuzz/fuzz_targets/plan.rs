@@ -4,8 +4,9 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use meltica_core::codec::{
-    Codec, CodecSpec, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec,
-    Match, MessageSpec, Role, SequenceSpec, Sign, SymbolRule, TimeUnit,
+    Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode,
+    LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec, Sign, SymbolRule, TextSpec, TimeSpec,
+    TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 type Result<T> = arbitrary::Result<T>;
 
 /// Keys that are equal, nested, or have equal words in the compiler's tables.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 19] = [
     "a",
     "b",
     "p",
@@ -29,6 +30,11 @@ const KEYS: [&str; 14] = [
     "a_key_of_more_bytes",
     "..",
     "",
+    "@.p",
+    "@[0]",
+    "@[-1]",
+    "[1].b",
+    "k[].s",
 ];
 const NAMES: [&str; 9] = ["id", "side", "price", "quantity", "last", "bid", "open", "interval", "closed"];
 
@@ -50,7 +56,15 @@ fn many<T>(
 }
 
 fn unit(u: &mut Unstructured) -> Result<TimeUnit> {
-    u.choose(&[TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos]).copied()
+    u.choose(&[
+        TimeUnit::Seconds,
+        TimeUnit::Millis,
+        TimeUnit::Micros,
+        TimeUnit::Nanos,
+        TimeUnit::DecimalSeconds,
+        TimeUnit::Rfc3339,
+    ])
+    .copied()
 }
 
 fn convert(u: &mut Unstructured) -> Result<Convert> {
@@ -77,10 +91,29 @@ fn field(u: &mut Unstructured) -> Result<FieldSpec> {
 }
 
 fn condition(u: &mut Unstructured) -> Result<Match> {
-    Ok(match u.int_in_range(0..=2)? {
+    Ok(match u.int_in_range(0..=4)? {
         0 => Match::Equals(path(u)?, String::arbitrary(u)?),
         1 => Match::Present(path(u)?),
+        2 => Match::Prefix(path(u)?, String::arbitrary(u)?),
+        3 => Match::OneOf(path(u)?, many(u, 2, |u| String::arbitrary(u))?),
         _ => Match::Absent(path(u)?),
+    })
+}
+
+fn column(u: &mut Unstructured) -> Result<Column> {
+    Ok(if u.arbitrary()? { Column::At(u.arbitrary()?) } else { Column::Key(path(u)?) })
+}
+
+fn row(u: &mut Unstructured) -> Result<RowSpec> {
+    if u.arbitrary()? {
+        return Ok(RowSpec::default());
+    }
+    Ok(RowSpec {
+        price: column(u)?,
+        quantity: column(u)?,
+        side: optional(u, column)?,
+        sides: many(u, 2, |u| Ok((String::arbitrary(u)?, "Buy".to_owned())))?,
+        time: optional(u, |u| Ok((column(u)?, unit(u)?)))?,
     })
 }
 
@@ -110,14 +143,22 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         name: (*u.choose(&["one", "two", "three", "four"])?).to_owned(),
         role: *u.choose(&roles)?,
         matches: many(u, 3, condition)?,
-        symbol: optional(u, path)?,
-        venue_time: optional(u, |u| Ok((path(u)?, unit(u)?)))?,
+        each: optional(u, |u| Ok((*u.choose(&["a", "data", "k[].o", "[]"])?).to_owned()))?,
+        symbol: optional(u, |u| {
+            let part = optional(u, |u| Ok((char::arbitrary(u)?, i32::arbitrary(u)?)))?;
+            Ok(TextSpec { path: path(u)?, part })
+        })?,
+        venue_time: optional(u, |u| {
+            Ok(if u.arbitrary()? { TimeSpec::NewestLevel } else { TimeSpec::Path(path(u)?, unit(u)?) })
+        })?,
         id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
         fields: many(u, 8, field)?,
         levels: optional(u, |u| {
             Ok(LevelsSpec {
-                bids: path(u)?,
-                asks: path(u)?,
+                bids: many(u, 2, path)?,
+                asks: many(u, 2, path)?,
+                changes: optional(u, path)?,
+                row: row(u)?,
                 sequence: sequence(u)?,
                 checksum: optional(u, path)?,
             })
@@ -147,6 +188,8 @@ impl<'a> Arbitrary<'a> for Spec {
                 Ok(EnvelopeSpec { payload: path(u)?, stream: path(u)?, symbol_separator: u.arbitrary()? })
             })?,
             messages: many(u, 4, message)?,
+            connection_sequence: optional(u, path)?,
+            ..CodecSpec::default()
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use meltica_core::codec::{
     Codec, CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role,
-    SequenceSpec, Sign, SymbolRule, TimeUnit,
+    SequenceSpec, Sign, SymbolRule, TimeSpec, TimeUnit,
 };
 use meltica_core::event::Kind;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ pub fn codec() -> Arc<Codec> {
             symbol_separator: Some('@'),
         }),
         messages: vec![trade(), day_ticker(), book_ticker(), depth_update()],
+        ..CodecSpec::default()
     };
     Codec::compile(spec).expect("Invariant: the declaration compiles")
 }
@@ -27,6 +28,7 @@ fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
         name: name.into(),
         role,
         matches,
+        each: None,
         symbol: Some("s".into()),
         venue_time: None,
         id: None,
@@ -47,7 +49,7 @@ fn field(name: &str, path: &str, convert: Convert) -> FieldSpec {
 fn trade() -> MessageSpec {
     let sides = [("true", "Sell"), ("false", "Buy")].map(|(text, side)| (text.into(), side.into()));
     MessageSpec {
-        venue_time: Some(("T".into(), TimeUnit::Millis)),
+        venue_time: Some(TimeSpec::Path("T".into(), TimeUnit::Millis)),
         id: Some(("t".into(), IdMode::Monotonic)),
         fields: vec![
             field("id", "t", Convert::Id),
@@ -69,7 +71,7 @@ fn day_ticker() -> MessageSpec {
     fields.push(field("last", "c", Convert::Decimal(Sign::ZeroIsAbsent)));
     fields.push(field("volume_24h", "v", Convert::Decimal(Sign::NonNegative)));
     MessageSpec {
-        venue_time: Some(("E".into(), TimeUnit::Millis)),
+        venue_time: Some(TimeSpec::Path("E".into(), TimeUnit::Millis)),
         fields,
         ..message("24hrTicker", Role::Event(Kind::Ticker), is("24hrTicker"))
     }
@@ -90,13 +92,13 @@ fn book_ticker() -> MessageSpec {
 
 fn depth_update() -> MessageSpec {
     let levels = LevelsSpec {
-        bids: "b".into(),
-        asks: "a".into(),
+        bids: vec!["b".into()],
+        asks: vec!["a".into()],
         sequence: SequenceSpec::Range { first: Some("U".into()), last: Some("u".into()), prev: None },
-        checksum: None,
+        ..LevelsSpec::default()
     };
     MessageSpec {
-        venue_time: Some(("E".into(), TimeUnit::Millis)),
+        venue_time: Some(TimeSpec::Path("E".into(), TimeUnit::Millis)),
         levels: Some(levels),
         ..message("depthUpdate", Role::BookDiff, is("depthUpdate"))
     }

@@ -13,7 +13,8 @@
 //! - Text other than white space after the message is an error. So is a frame that ends early, even if all required
 //!   fields precede the end.
 //! - Numbers are read with or without quotes, exactly. Ids use all 64 bits.
-//! - A decoder allocates only bounded scratch space: for frames of 4 MiB and [`MAX_LEVELS`] levels per side.
+//! - A decoder allocates only bounded scratch space: for frames of [`MAX_FRAME`] and
+//!   [`MAX_LEVELS`] levels per list, or the limits that the declaration states.
 
 mod compile;
 mod decode;
@@ -31,21 +32,22 @@ mod spec;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use decode::{Decoded, Decoder, Sink};
 pub use error::{DecodeError, Fault};
 pub use ids::{BookIds, SnapshotMode};
 pub use levels::{Levels, MAX_LEVELS};
 pub use spec::{
-    CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
-    Sign, SpecError, SymbolRule, TimeUnit,
+    CodecSpec, Column, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role,
+    RowSpec, SequenceSpec, Sign, SpecError, SymbolRule, TextSpec, TimeSpec, TimeUnit,
 };
 
 pub(crate) use levels::Part;
 
 use std::sync::Arc;
 
-/// Maximum size of a frame in bytes.
+/// Maximum size of a frame in bytes, if the declaration states none.
 pub const MAX_FRAME: usize = 4 << 20;
 
 /// The declared properties of a message.
@@ -67,16 +69,20 @@ pub struct Codec {
     name: String,
     infos: Vec<MessageInfo>,
     messages: Vec<plan::Message>,
-    nodes: Vec<plan::Node>,
-    /// The nodes of the top object: before the payload of the envelope, and after it.
-    top: u8,
-    wrapped: u8,
+    tables: compile::Tables,
+    rows: Vec<plan::RowPlan>,
     /// The slot of the stream's name, and the separator that ends the symbol in it.
     stream: Option<(plan::Slot, Option<char>)>,
     /// By category.
     symbols: Vec<symbols::Symbols>,
+    /// The slot of the number of a connection's frames.
+    sequence: Option<plan::Slot>,
+    max_frame: usize,
+    max_levels: usize,
     /// The paths by slot.
     paths: Vec<String>,
+    /// The slot that the path of each slot passes through last.
+    parents: Vec<plan::Slot>,
 }
 
 impl Codec {

@@ -5,8 +5,9 @@ mod messages;
 use crate::convert::value_error;
 use crate::errors::CodecError;
 use meltica_core::codec::{
-    Codec, CodecSpec, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec,
-    Match, MessageSpec, Role, SequenceSpec, Sign, SnapshotMode, SymbolRule, TimeUnit,
+    Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode,
+    LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec, Sign, SnapshotMode, SymbolRule, TextSpec,
+    TimeSpec, TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
@@ -47,6 +48,8 @@ fn unit(text: &str) -> PyResult<TimeUnit> {
         ("ms", TimeUnit::Millis),
         ("us", TimeUnit::Micros),
         ("ns", TimeUnit::Nanos),
+        ("s.f", TimeUnit::DecimalSeconds),
+        ("rfc3339", TimeUnit::Rfc3339),
     ];
     one_of("a time unit", text, &units)
 }
@@ -83,19 +86,74 @@ fn condition(object: &Any<'_>) -> PyResult<Match> {
     let (op, path): (String, String) = (get(object, "op")?, get(object, "path")?);
     Ok(match op.as_str() {
         "equals" => Match::Equals(path, get::<Option<String>>(object, "value")?.unwrap_or_default()),
+        "prefix" => Match::Prefix(path, get::<Option<String>>(object, "value")?.unwrap_or_default()),
+        "one_of" => Match::OneOf(path, get(object, "values")?),
         "present" => Match::Present(path),
         "absent" => Match::Absent(path),
         _ => {
-            let text = "codec declaration: expected a condition equals, present or absent, saw";
+            let text =
+                "codec declaration: expected a condition equals, prefix, one_of, present or absent, saw";
             return Err(CodecError::new_err(format!("{text} {op:?}")));
         }
     })
 }
 
+/// Reads a text, or a tuple of texts.
+fn texts(object: &Any<'_>, name: &str) -> PyResult<Vec<String>> {
+    match object.getattr(name)?.extract::<String>() {
+        Ok(text) => Ok(vec![text]),
+        Err(_) => get(object, name),
+    }
+}
+
+fn text_spec(object: &Any<'_>) -> PyResult<TextSpec> {
+    if let Ok(path) = object.extract::<String>() {
+        return Ok(TextSpec { path, part: None });
+    }
+    let part = (get(object, "separator")?, get(object, "index")?);
+    Ok(TextSpec { path: get(object, "path")?, part: Some(part) })
+}
+
+fn time_spec(object: &Any<'_>) -> PyResult<TimeSpec> {
+    if object.extract::<String>().is_ok_and(|text| text == "newest_level") {
+        return Ok(TimeSpec::NewestLevel);
+    }
+    let (path, form): (String, String) = object.extract().map_err(|_| {
+        let text = "codec declaration: expected venue_time to be (path, unit) or NEWEST_LEVEL, saw";
+        CodecError::new_err(format!("{text} {object}"))
+    })?;
+    Ok(TimeSpec::Path(path, unit(&form)?))
+}
+
+fn column(object: &Any<'_>) -> PyResult<Column> {
+    match object.extract::<u8>() {
+        Ok(at) => Ok(Column::At(at)),
+        Err(_) => object.extract().map(Column::Key).map_err(|_| {
+            let text = "codec declaration: expected a position or a key in Row, saw";
+            CodecError::new_err(format!("{text} {object}"))
+        }),
+    }
+}
+
+fn row(object: &Any<'_>) -> PyResult<RowSpec> {
+    Ok(RowSpec {
+        price: column(&object.getattr("price")?)?,
+        quantity: column(&object.getattr("quantity")?)?,
+        side: optional(object, "side", column)?,
+        sides: pairs(object, "sides")?,
+        time: optional(object, "time", |time| {
+            let (at, form): (Bound<'_, PyAny>, String) = time.extract()?;
+            Ok((column(&at)?, unit(&form)?))
+        })?,
+    })
+}
+
 fn levels(object: &Any<'_>) -> PyResult<LevelsSpec> {
     Ok(LevelsSpec {
-        bids: get(object, "bids")?,
-        asks: get(object, "asks")?,
+        bids: texts(object, "bids")?,
+        asks: texts(object, "asks")?,
+        changes: get(object, "changes")?,
+        row: row(&object.getattr("row")?)?,
         sequence: sequence(&object.getattr("sequence")?)?,
         checksum: get(object, "checksum")?,
     })
@@ -146,7 +204,6 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         ("BookSnapshot", Role::BookSnapshot),
         ("Control", Role::Control),
     ];
-    let venue_time: Option<(String, String)> = get(object, "venue_time")?;
     let id: Option<(String, String)> = get(object, "id")?;
     let snapshot: Option<String> = get(object, "snapshot")?;
     let snapshots = [("joins", SnapshotMode::Joins), ("replaces", SnapshotMode::Replaces)];
@@ -155,8 +212,9 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         name: get(object, "name")?,
         role: one_of("a role", &role, &roles)?,
         matches: list(object, "matches", condition)?,
-        symbol: get(object, "symbol")?,
-        venue_time: venue_time.map(|(path, u)| Ok::<_, PyErr>((path, unit(&u)?))).transpose()?,
+        each: get(object, "each")?,
+        symbol: optional(object, "symbol", text_spec)?,
+        venue_time: optional(object, "venue_time", time_spec)?,
         id: id.map(|(path, m)| Ok::<_, PyErr>((path, one_of("an id mode", &m, &modes)?))).transpose()?,
         fields: list(object, "fields", field)?,
         levels: optional(object, "levels", levels)?,
@@ -215,6 +273,9 @@ impl PyCodec {
                 })
             })?,
             messages: list(declaration, "messages", message)?,
+            connection_sequence: get(declaration, "connection_sequence")?,
+            max_frame: get(declaration, "max_frame")?,
+            max_levels: get(declaration, "max_levels")?,
         };
         Codec::compile(spec).map(Self).map_err(|error| CodecError::new_err(error.to_string()))
     }

@@ -1,8 +1,12 @@
 """Codecs as plain declarations: the location of each field in the messages of a venue.
 
 `meltica._core.Codec(declaration)` validates a `Codec` and compiles it to a one-pass decoder. One error lists
-all faults, each with its message and field. Paths are keys joined by dots (`k.o`), from the top of the
-message::
+all faults, each with its message and field.
+
+A path is made of keys joined by dots (`k.o`) and positions in arrays (`[0]`, `c[-1]`), from the top of the
+message. Where a message is the element of an array (`each="data"`), `@` is the element (`@.px`, `@[0]`) and
+other paths are of the frame around it. Of two arrays (`each="events[].trades"`), `events[].type` is of the
+element of the outer one. `each="[]"` is an array on top::
 
     TRADE = Message(
         name="trade",
@@ -29,8 +33,11 @@ Role = Literal["Trade", "Ticker", "KlineSummary", "BookDiff", "BookSnapshot", "C
 data: an acknowledgement, a heartbeat or an error, which the adapter handles.
 """
 
-TimeUnit = Literal["s", "ms", "us", "ns"]
-"""Unit of a venue's integer time."""
+TimeUnit = Literal["s", "ms", "us", "ns", "s.f", "rfc3339"]
+"""Form of a venue's time: an integer in a unit, seconds with up to nine decimals, or RFC 3339."""
+
+NEWEST_LEVEL: Literal["newest_level"] = "newest_level"
+"""As `venue_time`: the newest time of the levels, which the row declares."""
 
 SnapshotMode = Literal["joins", "replaces"]
 """How a snapshot becomes the book of its connection. `joins`: it was requested beside the stream; the updates
@@ -87,11 +94,21 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A condition on a message; use `equals`, `present` and `absent`."""
+    """A condition on a message; use `equals`, `prefix`, `one_of`, `present` and `absent`."""
 
-    op: Literal["equals", "present", "absent"]
+    op: Literal["equals", "prefix", "one_of", "present", "absent"]
     path: str
     value: str | None = None
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a text; use `part`."""
+
+    path: str
+    separator: str
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +167,32 @@ Sequence = Range | Chain | Unnumbered
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """Where the parts of a level are: positions in an array, or keys of an object."""
+
+    price: int | str = 0
+    quantity: int | str = 1
+    side: int | str | None = None
+    """The side of the level, in a list of `changes`."""
+    sides: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The sides: the venue's text -> `Buy` (a bid) or `Sell` (an ask). Any other text is an error."""
+    time: tuple[int | str, TimeUnit] | None = None
+    """The time of the level, for `NEWEST_LEVEL`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Levels:
     """The paths of the levels, and the update ids, of a book message.
 
-    Levels are arrays of arrays that start with price and quantity.
+    A side has one path or several, of which a message has one. A side that a message lacks is empty.
+    `changes` is one list of both sides, whose row declares the side.
     """
 
-    bids: str
-    asks: str
     sequence: Sequence
+    bids: str | tuple[str, ...] = ()
+    asks: str | tuple[str, ...] = ()
+    changes: str | None = None
+    row: Row = field(default_factory=Row)
     checksum: str | None = None
     """Checksum of the book after the message, a 32-bit number, signed or not."""
 
@@ -173,10 +207,12 @@ class Message:
     """What the message becomes."""
     matches: tuple[Match, ...]
     """The conditions that identify the message; all must hold."""
-    symbol: str | None = None
-    """Path of the venue's symbol."""
-    venue_time: tuple[str, TimeUnit] | None = None
-    """Path and unit of the venue's time."""
+    each: str | None = None
+    """The array whose elements are the messages."""
+    symbol: str | Part | None = None
+    """Path of the venue's symbol, or the `part` of a text."""
+    venue_time: tuple[str, TimeUnit] | Literal["newest_level"] | None = None
+    """Path and form of the venue's time, or `NEWEST_LEVEL`."""
     id: tuple[str, IdMode] | None = None
     """Path and mode of the id that identifies repeated messages."""
     fields: tuple[Field, ...] = ()
@@ -199,11 +235,32 @@ class Codec:
     """
     messages: tuple[Message, ...]
     envelope: Envelope | None = None
+    connection_sequence: str | None = None
+    """Path of a number that grows by one with each frame of a connection, whatever it holds."""
+    max_frame: int | None = None
+    """Maximum size of a frame in bytes; 4 MiB by default, at most 64 MiB."""
+    max_levels: int | None = None
+    """Maximum number of levels per list of a message; 10,000 by default, at most 1,048,576."""
 
 
 def equals(path: str, value: str) -> Match:
     """Holds when the value at `path`, with or without quotes, is `value`."""
     return Match("equals", path, value)
+
+
+def prefix(path: str, text: str) -> Match:
+    """Holds when the text at `path` begins with `text`."""
+    return Match("prefix", path, text)
+
+
+def one_of(path: str, *texts: str) -> Match:
+    """Holds when the value at `path`, with or without quotes, is one of `texts`."""
+    return Match("one_of", path, values=texts)
+
+
+def part(path: str, separator: str, index: int) -> Part:
+    """The part `index` of the text at `path`, split at `separator`; a negative index counts from the end."""
+    return Part(path, separator, index)
 
 
 def present(path: str) -> Match:
@@ -232,7 +289,7 @@ def ident() -> Convert:
 
 
 def time(unit: TimeUnit) -> Convert:
-    """An integer time in `unit` since the epoch."""
+    """A time in the form `unit`: a number since the epoch, or RFC 3339."""
     return Convert("time", unit=unit)
 
 

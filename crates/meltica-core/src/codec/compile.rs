@@ -1,39 +1,33 @@
 //! The compiler of declarations: it checks a [`CodecSpec`] as a whole and collects every fault.
 
+mod paths;
+mod rows;
 mod schema;
 
-use super::plan::{Conversion, Entry, Field, LevelsPlan, MAX_SLOTS, Message, Node, Sequence, Slot, word};
+use super::plan::{
+    Bits, Conversion, Each, Field, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot,
+    TextAt, TextMatch, TimeAt, word,
+};
 use super::spec::{
-    CodecSpec, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
-    SpecError,
+    CodecSpec, Column, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, RowSpec,
+    SequenceSpec, SpecError, TextSpec, TimeSpec,
 };
 use super::symbols::Symbols;
-use super::{Codec, MessageInfo};
+use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo};
 use crate::event::Side;
+pub(super) use paths::Tables;
+use paths::{Paths, Scope, entry, is_key};
+use rows::{row_columns, row_plan};
 use schema::schema;
-
-/// Maximum number of keys of a path.
-const MAX_PATH: usize = 8;
-
-fn is_key(key: &str) -> bool {
-    word(key.as_bytes()) != 0 && !key.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\')
-}
-
-/// A key of the declared paths, with the keys below it.
-#[derive(Debug, Default)]
-struct Draft {
-    key: String,
-    slot: Slot,
-    children: Vec<Draft>,
-    side: Option<bool>,
-}
 
 /// The paths and faults of a declaration, collected message by message.
 #[derive(Default)]
 struct Compiler {
     faults: Vec<String>,
-    top: Draft,
-    paths: Vec<String>,
+    paths: Paths,
+    rows: Vec<RowSpec>,
+    /// The arrays of the current message.
+    scope: Scope,
 }
 
 impl Compiler {
@@ -41,63 +35,44 @@ impl Compiler {
         self.faults.push(format!("{place}: {text}"));
     }
 
-    fn new_slot(&mut self, path: String) -> Slot {
-        self.paths.push(path);
-        (self.paths.len() - 1).min(MAX_SLOTS - 1) as Slot
+    /// Returns the slot of a path of the current message.
+    fn slot(&mut self, place: &str, path: &str) -> Slot {
+        self.levels_slot(place, path, None)
     }
 
-    /// Returns the slot of a path, which it adds if it is new.
-    fn slot(&mut self, place: &str, path: &str, side: Option<bool>) -> Slot {
-        let keys: Vec<&str> = path.split('.').collect();
-        if keys.len() > MAX_PATH || keys.iter().any(|key| !is_key(key)) {
-            self.fault(place, format_args!("expected 1 to {MAX_PATH} keys joined by dots, saw {path:?}"));
-            return 0;
+    fn levels_slot(&mut self, place: &str, path: &str, levels: Option<LevelArray>) -> Slot {
+        match self.paths.slot(&self.scope, path, levels) {
+            Ok(slot) => slot,
+            Err(text) => {
+                self.fault(place, text);
+                0
+            }
         }
-        let mut node = std::mem::take(&mut self.top);
-        let mut draft = &mut node;
-        for (i, key) in keys.iter().enumerate() {
-            let at = draft.children.iter().position(|child| child.key == *key).unwrap_or_else(|| {
-                if draft.children.iter().any(|child| word(child.key.as_bytes()) == word(key.as_bytes())) {
-                    self.fault(place, format_args!("expected a key less like its siblings, saw {path:?}"));
-                }
-                let slot = self.new_slot(keys[..=i].join("."));
-                draft.children.push(Draft { key: (*key).to_owned(), slot, ..Draft::default() });
-                draft.children.len() - 1
-            });
-            draft = &mut draft.children[at];
-        }
-        if side.is_some() && draft.side.is_some_and(|other| Some(other) != side) {
-            self.fault(place, format_args!("expected either bids or asks at {path:?}, saw both"));
-        }
-        draft.side = draft.side.or(side);
-        let slot = draft.slot;
-        self.top = node;
-        slot
     }
 
     fn optional(&mut self, place: &str, path: Option<&String>) -> Option<Slot> {
-        path.map(|path| self.slot(place, path, None))
+        path.map(|path| self.slot(place, path))
     }
 
-    fn message(&mut self, spec: &MessageSpec) -> Message {
+    /// Returns the message and the slot of its array's elements.
+    fn message(&mut self, spec: &MessageSpec) -> (Message, Option<Slot>) {
         let name = &spec.name;
         if spec.matches.is_empty() {
             self.fault(name, "expected at least one condition in matches");
         }
-        let (mut present, mut absent, mut equals) = (0, 0, Vec::new());
-        for condition in &spec.matches {
-            let place = format!("{name}.matches");
-            match condition {
-                Match::Equals(path, value) => {
-                    let slot = self.slot(&place, path, None);
-                    present |= 1 << slot;
-                    equals.push((slot, value.as_bytes().into()));
+        let path = |part: &str| format!("{name}.{part}");
+        self.scope = Scope::default();
+        let mut element = None;
+        if let Some(each) = &spec.each {
+            match Scope::new(each) {
+                Ok(scope) => {
+                    self.scope = scope;
+                    element = Some(self.slot(&path("each"), "@"));
                 }
-                Match::Present(path) => present |= 1 << self.slot(&place, path, None),
-                Match::Absent(path) => absent |= 1 << self.slot(&place, path, None),
+                Err(text) => self.fault(&path("each"), text),
             }
         }
-        let path = |part: &str| format!("{name}.{part}");
+        let (present, absent, texts) = self.conditions(spec);
         if spec.role == Role::Control {
             let parts = [
                 ("symbol", spec.symbol.is_some()),
@@ -108,20 +83,69 @@ impl Compiler {
                 self.fault(&path(part), "expected none in a control message");
             }
         }
-        Message {
+        let venue_time = spec.venue_time.as_ref().map(|time| match time {
+            TimeSpec::Path(at, unit) => TimeAt::Slot(self.slot(&path("venue_time"), at), *unit),
+            TimeSpec::NewestLevel => {
+                if spec.levels.as_ref().is_none_or(|levels| levels.row.time.is_none()) {
+                    self.fault(&path("venue_time"), "expected a time in the row of the levels");
+                }
+                TimeAt::NewestLevel
+            }
+        });
+        let message = Message {
             present,
+            outer: present,
             absent,
-            equals,
+            texts,
+            outer_texts: 0,
+            each: None,
             role: spec.role,
-            symbol: self.optional(&path("symbol"), spec.symbol.as_ref()),
-            venue_time: spec
-                .venue_time
-                .as_ref()
-                .map(|(at, unit)| (self.slot(&path("venue_time"), at, None), *unit)),
-            id: spec.id.as_ref().map(|(at, mode)| (self.slot(&path("id"), at, None), *mode)),
+            symbol: spec.symbol.as_ref().map(|text| self.text_at(&path("symbol"), text)),
+            venue_time,
+            id: spec.id.as_ref().map(|(at, mode)| (self.slot(&path("id"), at), *mode)),
             fields: self.fields(spec),
             levels: self.levels(spec),
+        };
+        (message, element)
+    }
+
+    /// Returns the slots that must and must not hold a value, and the texts to match.
+    fn conditions(&mut self, spec: &MessageSpec) -> (Bits, Bits, Vec<(Slot, TextMatch)>) {
+        let (mut present, mut absent, mut texts) = (Bits::default(), Bits::default(), Vec::new());
+        for condition in &spec.matches {
+            let place = format!("{}.matches", spec.name);
+            let (at, text) = match condition {
+                Match::Equals(at, text) => (at, Some(TextMatch::Equals(text.as_bytes().into()))),
+                Match::Prefix(at, text) => (at, Some(TextMatch::Prefix(text.as_bytes().into()))),
+                Match::OneOf(at, texts) => {
+                    if texts.is_empty() {
+                        self.fault(&place, "expected at least one text in one_of");
+                    }
+                    let texts = texts.iter().map(|text| text.as_bytes().into()).collect();
+                    (at, Some(TextMatch::OneOf(texts)))
+                }
+                Match::Present(at) => (at, None),
+                Match::Absent(at) => {
+                    absent.insert(self.slot(&place, at));
+                    continue;
+                }
+            };
+            let slot = self.slot(&place, at);
+            present.insert(slot);
+            texts.extend(text.map(|text| (slot, text)));
         }
+        (present, absent, texts)
+    }
+
+    fn text_at(&mut self, place: &str, text: &TextSpec) -> TextAt {
+        let part = text.part.and_then(|(separator, index)| match u8::try_from(separator) {
+            Ok(separator) if separator.is_ascii() => Some((separator, index)),
+            _ => {
+                self.fault(place, format_args!("expected an ASCII separator, saw {separator:?}"));
+                None
+            }
+        });
+        TextAt { slot: self.slot(place, &text.path), part }
     }
 
     fn fields(&mut self, spec: &MessageSpec) -> Vec<Option<Field>> {
@@ -148,7 +172,7 @@ impl Compiler {
             if fields[at].is_some() {
                 self.fault(&place, "expected the field once");
             }
-            let slot = self.slot(&place, &field.path, None);
+            let slot = self.slot(&place, &field.path);
             let convert = self.conversion(&place, field);
             fields[at] = Some(Field { slot, required: field.required || required, convert });
         }
@@ -192,17 +216,64 @@ impl Compiler {
             }
             return None;
         };
-        let LevelsSpec { bids, asks, sequence, checksum } = levels;
+        let LevelsSpec { bids, asks, changes, row, sequence, checksum } = levels;
         let path = |part: &str| format!("{}.{part}", spec.name);
         if spec.role == Role::BookDiff && spec.id.is_some() {
             self.fault(&path("id"), "expected none: update ids identify the repetitions of a book message");
         }
+        if changes.is_some() != row.side.is_some() || changes.is_some() == (bids.len() + asks.len() > 0) {
+            let text = "expected bids and asks, or changes and the side in their row";
+            self.fault(&path("levels"), text);
+        }
+        let row = self.row(&path("row"), row);
+        let mut lists = Vec::new();
+        for (part, list, paths) in [
+            ("bids", List::Bids, &bids[..]),
+            ("asks", List::Asks, &asks[..]),
+            ("changes", List::Changes, changes.as_slice()),
+        ] {
+            for at in paths {
+                lists.push((self.levels_slot(&path(part), at, Some(LevelArray { list, row })), list));
+            }
+        }
         Some(LevelsPlan {
-            bids: self.slot(&path("bids"), bids, Some(false)),
-            asks: self.slot(&path("asks"), asks, Some(true)),
+            lists,
             sequence: self.sequence(spec, sequence),
             checksum: self.optional(&path("checksum"), checksum.as_ref()),
         })
+    }
+
+    /// Returns the index of a row, which it adds if it is new.
+    fn row(&mut self, place: &str, row: &RowSpec) -> u8 {
+        let columns = row_columns(row);
+        let used: Vec<_> = columns.iter().flatten().collect();
+        let keys = used.iter().filter(|column| matches!(column, Column::Key(_))).count();
+        if keys != 0 && keys != used.len() {
+            self.fault(place, "expected either positions or keys, saw both");
+        }
+        for (i, column) in used.iter().enumerate() {
+            match column {
+                Column::At(at) if *at >= 8 => self.fault(place, format_args!("expected 0 to 7, saw {at}")),
+                Column::Key(key) if !is_key(key) => {
+                    self.fault(place, format_args!("expected a key, saw {key:?}"));
+                }
+                column if used[..i].contains(column) => {
+                    self.fault(place, format_args!("expected different columns, saw {column:?} twice"));
+                }
+                _ => {}
+            }
+        }
+        if row.side.is_some() == row.sides.is_empty() {
+            self.fault(place, "expected a side and the texts of the sides, or neither");
+        }
+        for (_, name) in row.sides.iter().filter(|(_, name)| Side::from_name(name).is_none()) {
+            self.fault(place, format_args!("expected Buy or Sell, saw {name:?}"));
+        }
+        let at = self.rows.iter().position(|other| other == row).unwrap_or_else(|| {
+            self.rows.push(row.clone());
+            self.rows.len() - 1
+        });
+        at as u8
     }
 
     fn sequence(&mut self, spec: &MessageSpec, sequence: &SequenceSpec) -> Sequence {
@@ -228,7 +299,7 @@ impl Compiler {
                     self.fault(&path("prev"), "expected the path of the previous message's id");
                 }
                 Sequence::Chain {
-                    last: self.slot(&path("last"), last, None),
+                    last: self.slot(&path("last"), last),
                     prev: self.optional(&path("prev"), prev.as_ref()),
                 }
             }
@@ -257,7 +328,7 @@ impl Compiler {
         rules
     }
 
-    fn messages(&mut self, spec: &CodecSpec) -> Vec<Message> {
+    fn messages(&mut self, spec: &CodecSpec) -> Vec<(Message, Option<Slot>)> {
         if spec.messages.is_empty() || spec.messages.len() > usize::from(u16::MAX) {
             self.fault("messages", "expected at least one message");
         }
@@ -276,6 +347,7 @@ impl Compiler {
                 };
                 self.fault(&format!("{}.snapshot", message.name), text);
             }
+            messages.push(compiled);
             let needs_symbol = !matches!(message.role, Role::BookSnapshot | Role::Control);
             if needs_symbol && message.symbol.is_none() && !envelope_has_symbol {
                 self.fault(
@@ -283,7 +355,6 @@ impl Compiler {
                     "expected a path, or a symbol in the envelope",
                 );
             }
-            messages.push(compiled);
         }
         messages
     }
@@ -292,67 +363,87 @@ impl Compiler {
     fn envelope(&mut self, envelope: &EnvelopeSpec) -> [Slot; 2] {
         let keys = [&envelope.payload, &envelope.stream];
         for key in keys {
-            let is_same = |child: &Draft| word(child.key.as_bytes()) == word(key.as_bytes());
-            if !is_key(key) || self.top.children.iter().any(is_same) {
+            if !is_key(key) || self.paths.has_top_key(key) {
                 self.fault("envelope", format_args!("expected a key that no message uses, saw {key:?}"));
             }
         }
         if word(keys[0].as_bytes()) == word(keys[1].as_bytes()) {
             self.fault("envelope", "expected two different keys");
         }
-        keys.map(|key| self.new_slot(key.clone()))
+        keys.map(|key| self.paths.new_slot(key.clone(), 0))
     }
 }
 
-/// Adds the nodes of a draft's children, recursively, and returns the index of the draft's node.
-fn add_node(nodes: &mut Vec<Node>, draft: &Draft, extra: &[Entry]) -> u8 {
-    let mut entries: Vec<Entry> = extra.to_vec();
-    for child in &draft.children {
-        let index = if child.children.is_empty() { 0 } else { add_node(nodes, child, &[]) };
-        entries.push(entry(&child.key, child.slot, index, child.side, false));
-    }
-    nodes.push(Node::new(&entries));
-    (nodes.len() - 1) as u8
-}
-
-fn entry(key: &str, slot: Slot, child: u8, side: Option<bool>, payload: bool) -> Entry {
-    let long = if key.len() > 8 { key.as_bytes().into() } else { Box::default() };
-    Entry { word: word(key.as_bytes()), long, slot, child, side, payload }
+/// Completes the messages, given the arrays: what can be checked before the elements are read comes first.
+fn complete(messages: Vec<(Message, Option<Slot>)>, eaches: &[Each]) -> Vec<Message> {
+    let complete = |(mut message, element): (Message, Option<Slot>)| {
+        let inner = eaches.iter().filter(|each| each.parent.is_none());
+        inner.for_each(|each| message.outer.remove(each.below));
+        let (outer, inner): (Vec<_>, Vec<_>) =
+            message.texts.into_iter().partition(|(slot, _)| message.outer.has(*slot));
+        message.outer_texts = outer.len();
+        message.texts = outer.into_iter().chain(inner).collect();
+        let each = element.and_then(|slot| eaches.iter().position(|each| each.element.slot == slot));
+        message.each = each.map(|each| each as u8);
+        message
+    };
+    messages.into_iter().map(complete).collect()
 }
 
 /// Implements [`Codec::compile`].
 pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
-    let mut compiler = Compiler::default();
+    let mut compiler = Compiler { rows: vec![RowSpec::default()], ..Compiler::default() };
     let symbols = compiler.symbols(&spec);
     let messages = compiler.messages(&spec);
+    compiler.scope = Scope::default();
+    let sequence = compiler.optional("connection_sequence", spec.connection_sequence.as_ref());
     let envelope = spec.envelope.as_ref().map(|envelope| compiler.envelope(envelope));
-    if compiler.paths.len() > MAX_SLOTS {
-        let count = compiler.paths.len();
-        compiler.fault("messages", format_args!("expected at most {MAX_SLOTS} different paths, saw {count}"));
+    let count = compiler.paths.names.len();
+    if count > MAX_SLOTS {
+        compiler
+            .fault("messages", format_args!("expected less than {MAX_SLOTS} different paths, saw {count}"));
+    }
+    for (name, limit, most) in
+        [("max_frame", spec.max_frame, 64 << 20), ("max_levels", spec.max_levels, 1 << 20)]
+    {
+        if let Some(limit) = limit.filter(|limit| !(1..=most).contains(limit)) {
+            compiler.fault(name, format_args!("expected 1 to {most}, saw {limit}"));
+        }
     }
     // A table of keys whose words are equal would grow without end.
     if !compiler.faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults: compiler.faults });
     }
-    // Node 0 is never a child, so an entry without a child holds 0.
-    let mut nodes = vec![Node::new(&[])];
-    let bare = add_node(&mut nodes, &compiler.top, &[]);
-    let (mut top, mut wrapped, mut stream) = (bare, bare, None);
-    if let (Some([payload, name]), Some(envelope)) = (envelope, &spec.envelope) {
-        let extra = [
-            entry(&envelope.payload, payload, bare, None, true),
-            entry(&envelope.stream, name, 0, None, false),
-        ];
-        top = add_node(&mut nodes, &compiler.top, &extra);
-        wrapped = add_node(&mut nodes, &Draft::default(), &extra);
-        stream = Some((name, envelope.symbol_separator));
+    let extra = |bare: Place| match (envelope, &spec.envelope) {
+        (Some([payload, name]), Some(envelope)) => vec![
+            entry(&envelope.payload, Place { slot: payload, ..bare }, true),
+            entry(&envelope.stream, Place { slot: name, ..Place::default() }, false),
+        ],
+        _ => Vec::new(),
+    };
+    let (tables, faults) = compiler.paths.build(extra);
+    if !faults.is_empty() {
+        return Err(SpecError { codec: spec.name, faults });
     }
+    let stream = envelope.zip(spec.envelope.as_ref()).map(|([_, name], spec)| (name, spec.symbol_separator));
     let infos = spec.messages.into_iter().map(|message| MessageInfo {
         name: message.name,
         role: message.role,
         id_mode: message.id.map(|(_, mode)| mode),
         snapshot: message.snapshot,
     });
-    let (infos, paths) = (infos.collect(), compiler.paths);
-    Ok(Codec { name: spec.name, infos, messages, nodes, top, wrapped, stream, symbols, paths })
+    Ok(Codec {
+        name: spec.name,
+        infos: infos.collect(),
+        messages: complete(messages, &tables.eaches),
+        tables,
+        rows: compiler.rows.iter().map(row_plan).collect(),
+        stream,
+        symbols,
+        sequence,
+        max_frame: spec.max_frame.unwrap_or(MAX_FRAME),
+        max_levels: spec.max_levels.unwrap_or(MAX_LEVELS),
+        paths: compiler.paths.names,
+        parents: compiler.paths.parents,
+    })
 }

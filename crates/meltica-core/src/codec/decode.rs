@@ -1,12 +1,12 @@
 //! The decoder: one pass over a frame, then the conversion of its message.
 
 use super::BookIds;
-use super::Codec;
-use super::error::DecodeError;
+use super::error::{Context, DecodeError, Fail, Fault};
 use super::field_map::FieldMap;
 use super::levels::Levels;
 use super::read::Reader;
 use super::symbols::SymbolCache;
+use super::{Codec, number, scan};
 use crate::event::{Kind, Nanos, Payload, VenueId};
 use crate::names::{ProviderId, SymbolId};
 use std::sync::Arc;
@@ -81,6 +81,9 @@ pub trait Sink {
     /// [`Kind::BookSnapshot`] for book messages, but not for a snapshot without a symbol, which is always decoded.
     fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool;
 
+    /// Receives the number of the frame on its connection, before the messages of the frame.
+    fn connection_sequence(&mut self, _number: u64) {}
+
     /// Receives a message, or the error of one that was refused.
     fn message(&mut self, message: Result<Decoded<'_>, DecodeError>);
 }
@@ -126,7 +129,9 @@ impl Decoder {
     /// Returns a decoder of the codec's messages, whose symbols are `provider`'s.
     pub fn new(codec: Arc<Codec>, provider: ProviderId) -> Self {
         let cache = SymbolCache::new(provider, codec.symbols.len());
-        Self { codec, fields: FieldMap::default(), cache, unknown_enums: 0, payload: Payload::Empty }
+        let mut fields = FieldMap::default();
+        fields.levels.limit = codec.max_levels;
+        Self { codec, fields, cache, unknown_enums: 0, payload: Payload::Empty }
     }
 
     /// Returns the codec.
@@ -168,24 +173,184 @@ impl Decoder {
         self.cache.only()
     }
 
-    /// Decodes a frame and passes its messages to `sink`. A refused message does not affect later frames.
+    /// Decodes a frame and passes its messages to `sink`. A refused message does not affect later ones, unless the JSON
+    /// is broken: nothing is read after that.
     #[inline]
     pub fn decode(&mut self, frame: &[u8], sink: &mut impl Sink) {
-        if let Err(mut error) = self.read(frame, sink) {
-            error.complete(self.fields.context, frame);
-            sink.message(Err(error));
+        if let Err(error) = self.read(frame, sink) {
+            self.refuse(frame, error, sink);
         }
+    }
+
+    #[cold]
+    fn refuse(&mut self, frame: &[u8], mut error: DecodeError, sink: &mut impl Sink) {
+        if error.fault == Fault::MissingField
+            && let Some(at) = self.array_on_path(frame)
+        {
+            (error.fault, error.offset) = (Fault::ArrayOnPath, at);
+        }
+        error.complete(self.fields.context, frame);
+        sink.message(Err(error));
+    }
+
+    /// Returns the start of an array that ends the path of the missing value.
+    fn array_on_path(&self, frame: &[u8]) -> Option<u32> {
+        let mut slot = *self.codec.parents.get(usize::from(self.fields.context.slot))?;
+        while slot != 0 {
+            if let Some(at) = self.fields.array_at(frame, slot) {
+                return Some(at as u32);
+            }
+            slot = self.codec.parents[usize::from(slot)];
+        }
+        None
     }
 
     #[inline(never)]
     fn read(&mut self, frame: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
-        let Self { codec, fields, cache, unknown_enums, payload } = self;
-        fields.scan(codec, frame)?;
-        let Some(index) = codec.messages.iter().position(|message| fields.matches(frame, message)) else {
+        let codec = Arc::clone(&self.codec);
+        let codec = &*codec;
+        let scanned = self.fields.scan(codec, frame);
+        if let Err(fail) = scanned
+            && self.fields.unread.is_empty()
+        {
+            return Err(fail.into());
+        }
+        if let Some(slot) = codec.sequence
+            && let Some(span) = self.fields.span(slot)
+            && let Some(number) = number::integer(&frame[span.start as usize..span.end as usize])
+        {
+            sink.connection_sequence(number);
+        }
+        for (index, message) in (0..).zip(&codec.messages) {
+            match message.each {
+                None if scanned.is_ok() && self.fields.matches(frame, message) => {
+                    self.message(codec, frame, index, sink)?;
+                    return self.skip_unread(frame);
+                }
+                Some(each) if self.fields.matches_around(codec, frame, message, each) => {
+                    self.fields.context.message = Some(index);
+                    self.walk_from(codec, frame, each, sink)?;
+                    // Elements before the end of a broken frame were read.
+                    scanned?;
+                    return self.skip_unread(frame);
+                }
+                _ => {}
+            }
+        }
+        scanned?;
+        self.skip_unread(frame)?;
+        sink.message(Ok(Decoded::Unmatched));
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn message(
+        &mut self,
+        codec: &Codec,
+        frame: &[u8],
+        index: u16,
+        sink: &mut impl Sink,
+    ) -> Result<(), DecodeError> {
+        let Self { fields, cache, unknown_enums, payload, .. } = self;
+        fields.context.message = Some(index);
+        Reader { frame, fields, unknown_enums, payload }.message(codec, index, cache, sink)
+    }
+
+    /// Checks the arrays whose elements were not read.
+    #[inline]
+    fn skip_unread(&self, frame: &[u8]) -> Result<(), DecodeError> {
+        for start in &self.fields.unread {
+            scan::skip(frame, *start as usize)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the elements of an array, from the outer one of nested arrays.
+    #[inline(never)]
+    fn walk_from(
+        &mut self,
+        codec: &Codec,
+        frame: &[u8],
+        each: u8,
+        sink: &mut impl Sink,
+    ) -> Result<(), DecodeError> {
+        match codec.tables.eaches[usize::from(each)].parent {
+            None => self.walk(
+                codec,
+                frame,
+                each,
+                &mut |decoder, sink| {
+                    decoder.element(codec, frame, each, sink);
+                    Ok(())
+                },
+                sink,
+            ),
+            Some(parent) => self.walk(
+                codec,
+                frame,
+                parent,
+                &mut |decoder, sink| {
+                    decoder.walk(
+                        codec,
+                        frame,
+                        each,
+                        &mut |decoder, sink| {
+                            decoder.element(codec, frame, each, sink);
+                            Ok(())
+                        },
+                        sink,
+                    )
+                },
+                sink,
+            ),
+        }
+    }
+
+    /// Scans each element of an array and calls `read` after it.
+    fn walk<S: Sink>(
+        &mut self,
+        codec: &Codec,
+        frame: &[u8],
+        each: u8,
+        read: &mut dyn FnMut(&mut Self, &mut S) -> Result<(), DecodeError>,
+        sink: &mut S,
+    ) -> Result<(), DecodeError> {
+        let message = self.fields.context.message;
+        let Some(start) = self.fields.array_at(frame, codec.tables.eaches[usize::from(each)].array) else {
             sink.message(Ok(Decoded::Unmatched));
             return Ok(());
         };
-        fields.context.message = Some(index as u16);
-        Reader { frame, fields, unknown_enums, payload }.message(codec, index as u16, cache, sink)
+        self.fields.unread.retain(|at| *at as usize != start);
+        let (mut index, mut refused) = (0, None);
+        let end = scan::elements(frame, start, |at| {
+            self.fields.context = Context { message, element: Some(index), ..Context::NONE };
+            index += 1;
+            let end = self.fields.element(codec, frame, at, each)?;
+            if let Err(error) = read(self, sink) {
+                refused = Some(error);
+                return Fail::new(error.fault, error.offset as usize);
+            }
+            Ok(end)
+        });
+        match (end, refused) {
+            (_, Some(error)) => Err(error),
+            (Err(fail), None) => Err(fail.into()),
+            (Ok(_), None) => Ok(()),
+        }
+    }
+
+    /// Decodes the scanned element, which is the first message of the array whose conditions hold.
+    fn element(&mut self, codec: &Codec, frame: &[u8], each: u8, sink: &mut impl Sink) {
+        let mut messages = codec.messages.iter();
+        let found =
+            messages.position(|message| message.each == Some(each) && self.fields.matches(frame, message));
+        match found {
+            Some(index) => {
+                if let Err(error) = self.message(codec, frame, index as u16, sink) {
+                    self.refuse(frame, error, sink);
+                }
+            }
+            None => sink.message(Ok(Decoded::Unmatched)),
+        }
     }
 }

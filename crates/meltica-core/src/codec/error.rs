@@ -24,11 +24,18 @@ pub enum Fault {
     Overflow,
     UnknownSymbol,
     TooManySymbols,
+    BadLevel,
+    BadSide,
+    ArrayOnPath,
+    TimeInSeconds,
+    TimeInMillis,
+    TimeInMicros,
+    TimeInNanos,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::Truncated,
         Self::Syntax,
         Self::TrailingBytes,
@@ -46,6 +53,13 @@ impl Fault {
         Self::Overflow,
         Self::UnknownSymbol,
         Self::TooManySymbols,
+        Self::BadLevel,
+        Self::BadSide,
+        Self::ArrayOnPath,
+        Self::TimeInSeconds,
+        Self::TimeInMillis,
+        Self::TimeInMicros,
+        Self::TimeInNanos,
     ];
 
     /// Returns the name of the fault.
@@ -64,12 +78,12 @@ impl Fault {
             Self::Syntax => ("syntax", "well-formed JSON"),
             Self::TrailingBytes => ("trailing_bytes", "nothing after the message"),
             Self::TooDeep => ("too_deep", "at most 64 nested values"),
-            Self::TooLarge => ("too_large", "a frame of at most 4 MiB"),
-            Self::TooManyLevels => ("too_many_levels", "at most 10000 levels per side"),
+            Self::TooLarge => ("too_large", "a frame within max_frame of the codec"),
+            Self::TooManyLevels => ("too_many_levels", "levels within max_levels of the codec"),
             Self::DuplicateKey => ("duplicate_key", "each key once"),
             Self::MissingField => ("missing_field", "a value in the message"),
             Self::BadNumber => ("bad_number", "a decimal number of the allowed sign"),
-            Self::BadTime => ("bad_time", "a whole number in the range of times"),
+            Self::BadTime => ("bad_time", "a time of the declared form in the range of times"),
             Self::BadId => ("bad_id", "a whole number of 64 bits, or short text where the id is opaque"),
             Self::BadText => ("bad_text", "text of at most 39 bytes of UTF-8"),
             Self::BadEnum => ("bad_enum", "one of the declared names"),
@@ -77,6 +91,25 @@ impl Fault {
             Self::Overflow => ("overflow", "numbers that fit the levels' common scale in 64 bits"),
             Self::UnknownSymbol => ("unknown_symbol", "a symbol that the symbol rule splits"),
             Self::TooManySymbols => ("too_many_symbols", "fewer distinct symbols"),
+            Self::BadLevel => {
+                ("bad_level", "a level of the declared row: an array for positions, an object for keys")
+            }
+            Self::BadSide => ("bad_side", "one of the declared sides of a level"),
+            Self::ArrayOnPath => (
+                "array_on_path",
+                "an object where the path continues; an array ends it: read its elements with each=, or one with \
+                 a position `[n]`",
+            ),
+            Self::TimeInSeconds => ("time_in_seconds", "a time in the declared unit (looks like seconds)"),
+            Self::TimeInMillis => {
+                ("time_in_milliseconds", "a time in the declared unit (looks like milliseconds)")
+            }
+            Self::TimeInMicros => {
+                ("time_in_microseconds", "a time in the declared unit (looks like microseconds)")
+            }
+            Self::TimeInNanos => {
+                ("time_in_nanoseconds", "a time in the declared unit (looks like nanoseconds)")
+            }
         }
     }
 }
@@ -108,12 +141,14 @@ pub(super) struct Context {
     pub message: Option<u16>,
     /// The symbol of the message, once it is read.
     pub symbol: Option<SymbolId>,
+    /// The index of the element.
+    pub element: Option<u32>,
     /// The slot of the value.
     pub slot: u8,
 }
 
 impl Context {
-    pub const NONE: Self = Self { message: None, symbol: None, slot: DecodeError::NO_SLOT };
+    pub const NONE: Self = Self { message: None, symbol: None, element: None, slot: DecodeError::NO_SLOT };
 }
 
 /// The error of a refused message.
@@ -125,6 +160,8 @@ pub struct DecodeError {
     pub message: Option<u16>,
     /// The symbol of the message, if it was read.
     pub symbol: Option<SymbolId>,
+    /// The index of the element, if the messages of the frame are elements of an array.
+    pub element: Option<u32>,
     /// The position in the frame.
     pub offset: u32,
     pub(super) slot: u8,
@@ -142,7 +179,8 @@ impl DecodeError {
         let len = rest.len().min(self.found.len());
         self.found[..len].copy_from_slice(&rest[..len]);
         self.found_len = len as u8;
-        (self.message, self.symbol, self.slot) = (context.message, context.symbol, context.slot);
+        (self.message, self.symbol, self.element) = (context.message, context.symbol, context.element);
+        self.slot = context.slot;
     }
 
     /// Returns the name of the fault, for counters.
@@ -163,6 +201,7 @@ impl From<Fail> for DecodeError {
             fault,
             message: None,
             symbol: None,
+            element: None,
             offset: at,
             slot: Self::NO_SLOT,
             found: [0; 16],
@@ -176,6 +215,9 @@ impl std::error::Error for DecodeError {}
 impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { fault, offset, .. } = self;
+        if let Some(element) = self.element {
+            write!(f, "element {element}: ")?;
+        }
         write!(f, "{}: expected {} at byte {offset}, saw ", fault.name(), fault.expected())?;
         match self.found() {
             [] => f.write_str("the end of the frame"),

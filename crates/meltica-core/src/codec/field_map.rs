@@ -1,10 +1,10 @@
 //! The pass over a frame, which records the values at the declared paths.
 
+use super::Codec;
 use super::error::{Context, Fail, Fault};
 use super::levels::Levels;
-use super::plan::{Entry, MAX_SLOTS, Message, Slot, word};
+use super::plan::{Array, Bits, LevelArray, List, MAX_SLOTS, Message, Place, Slot, TextMatch, word};
 use super::scan::{self, Scan, blank, byte};
-use super::{Codec, MAX_FRAME};
 use std::borrow::Cow;
 
 /// The kind of a JSON value.
@@ -32,50 +32,67 @@ pub(super) struct Span {
 /// The values of a frame by slot.
 #[derive(Debug)]
 pub(super) struct FieldMap {
-    /// The slots with a value, one bit per slot.
-    filled: u64,
+    /// The slots with a value.
+    filled: Bits,
+    /// The starts of the arrays whose elements were not read.
+    pub unread: Vec<u32>,
     /// What is being read, for errors.
     pub context: Context,
     spans: [Span; MAX_SLOTS],
     pub levels: Levels,
-    /// The faults of bids and asks that are not levels.
-    pub fails: [Option<Fail>; 2],
+    /// The faults of lists that are not levels.
+    pub fails: [Option<Fail>; 3],
 }
 
 impl Default for FieldMap {
     fn default() -> Self {
         Self {
-            filled: 0,
+            filled: Bits::default(),
+            unread: Vec::new(),
             context: Context::NONE,
             spans: [Span::default(); MAX_SLOTS],
             levels: Levels::default(),
-            fails: [None; 2],
+            fails: [None; 3],
         }
     }
 }
 
 impl FieldMap {
     pub fn scan(&mut self, codec: &Codec, frame: &[u8]) -> Scan<()> {
-        self.filled = 0;
+        self.filled = Bits::default();
         self.context = Context::NONE;
-        self.levels.clear();
-        self.fails = [None; 2];
-        if frame.len() > MAX_FRAME {
+        self.unread.clear();
+        self.clear_levels();
+        if frame.len() > codec.max_frame {
             return Fail::new(Fault::TooLarge, 0);
         }
         let at = blank(frame, 0);
         let at = match byte(frame, at)? {
-            b'{' => self.object(codec, frame, at + 1, codec.top)?,
-            _ => scan::skip(frame, at)?,
+            b'{' => self.object(codec, frame, at + 1, codec.tables.top.child)?,
+            _ => self.item(codec, frame, at, codec.tables.top)?,
         };
         let at = blank(frame, at);
         if at == frame.len() { Ok(()) } else { Fail::new(Fault::TrailingBytes, at) }
     }
 
+    fn clear_levels(&mut self) {
+        self.levels.clear();
+        self.fails = [None; 3];
+    }
+
+    /// Reads the element at `at` of an array whose elements are messages, and returns the position of its end.
+    pub fn element(&mut self, codec: &Codec, frame: &[u8], at: usize, each: u8) -> Scan {
+        let each = &codec.tables.eaches[usize::from(each)];
+        self.filled.remove(each.below);
+        self.clear_levels();
+        self.item(codec, frame, at, each.element)
+    }
+
     /// Reads the members of an object, from after its `{`, and returns the position of its end. The recursion is at
     /// most as deep as the longest path.
     fn object(&mut self, codec: &Codec, frame: &[u8], at: usize, node: u8) -> Scan {
-        let mut node = &codec.nodes[usize::from(node)];
+        let nodes = &codec.tables.nodes;
+        let mut node = &nodes[usize::from(node)];
         let mut at = blank(frame, at);
         if byte(frame, at)? == b'}' {
             return Ok(at + 1);
@@ -102,9 +119,9 @@ impl FieldMap {
             at = blank(frame, at + 1);
             at = match entry {
                 Some(entry) => {
-                    let end = self.value(codec, frame, at, start, entry)?;
+                    let end = self.value(codec, frame, at, start, entry.place, entry.payload)?;
                     if entry.payload && frame[at] == b'{' {
-                        node = &codec.nodes[usize::from(codec.wrapped)];
+                        node = &nodes[usize::from(codec.tables.wrapped)];
                     }
                     end
                 }
@@ -123,11 +140,24 @@ impl FieldMap {
         }
     }
 
-    /// Records the value of a declared key and returns the position of its end.
-    #[inline]
-    fn value(&mut self, codec: &Codec, frame: &[u8], at: usize, key: usize, entry: &Entry) -> Scan {
-        let bit = 1 << (entry.slot & 63);
-        if self.filled & bit != 0 {
+    /// Records a value that is not of an object, as [`Self::value`] does.
+    #[inline(never)]
+    fn item(&mut self, codec: &Codec, frame: &[u8], at: usize, place: Place) -> Scan {
+        self.value(codec, frame, at, at, place, false)
+    }
+
+    /// Records the value at a declared place and returns the position of its end.
+    #[inline(always)]
+    fn value(
+        &mut self,
+        codec: &Codec,
+        frame: &[u8],
+        at: usize,
+        key: usize,
+        place: Place,
+        payload: bool,
+    ) -> Scan {
+        if self.filled.has(place.slot) {
             return Fail::new(Fault::DuplicateKey, key);
         }
         let (start, end, next, token) = match byte(frame, at)? {
@@ -140,22 +170,25 @@ impl FieldMap {
                 (at, end, end, TokenKind::Bare)
             }
             b'[' => {
-                let (end, token) = match entry.side {
-                    Some(asks) => self.side(frame, at, asks)?,
-                    None => (scan::skip(frame, at)?, TokenKind::Nested),
+                let (end, token) = match place.array {
+                    Array::Levels(levels) => self.list(codec, frame, at, levels)?,
+                    Array::Skip => (scan::skip(frame, at)?, TokenKind::Nested),
+                    Array::Positions(_) | Array::Each(_) => self.array(codec, frame, at, place)?,
                 };
                 (at, end, end, token)
             }
             b'{' => {
-                let end = if entry.payload {
+                let end = if payload {
                     // Declared keys beside the payload could be mistaken for keys inside it.
-                    if codec.stream.is_some_and(|(stream, _)| self.filled & !(1 << stream) != 0) {
+                    let mut others = self.filled;
+                    codec.stream.iter().for_each(|(stream, _)| others.clear(*stream));
+                    if others != Bits::default() {
                         return Fail::new(Fault::DuplicateKey, key);
                     }
-                    self.filled |= bit;
-                    self.object(codec, frame, at + 1, entry.child)?
-                } else if entry.child != 0 {
-                    self.object(codec, frame, at + 1, entry.child)?
+                    self.filled.insert(place.slot);
+                    self.object(codec, frame, at + 1, place.child)?
+                } else if place.child != 0 {
+                    self.object(codec, frame, at + 1, place.child)?
                 } else {
                     scan::skip(frame, at)?
                 };
@@ -166,54 +199,130 @@ impl FieldMap {
                 (at, end, end, if first == b'n' { TokenKind::Null } else { TokenKind::Bare })
             }
         };
-        self.filled |= bit;
-        self.spans[usize::from(entry.slot & 63)] = Span { start: start as u32, end: end as u32, token };
+        self.set(place.slot, start, end, token);
         Ok(next)
     }
 
-    /// Reads a side of a book. A fault is recorded, and reported only if the message is a book.
-    fn side(&mut self, frame: &[u8], at: usize, asks: bool) -> Scan<(usize, TokenKind)> {
-        let out = if asks { &self.levels.asks } else { &self.levels.bids };
-        let read = if out.is_empty() && self.fails[usize::from(asks)].is_none() {
-            self.levels.read(frame, at, asks)
+    #[inline(always)]
+    fn set(&mut self, slot: Slot, start: usize, end: usize, token: TokenKind) {
+        self.filled.insert(slot);
+        self.spans[usize::from(slot & 127)] = Span { start: start as u32, end: end as u32, token };
+    }
+
+    /// Reads an array of declared positions, or notes one whose elements are messages.
+    #[inline(never)]
+    fn array(&mut self, codec: &Codec, frame: &[u8], at: usize, place: Place) -> Scan<(usize, TokenKind)> {
+        let Array::Positions(index) = place.array else {
+            self.unread.push(at as u32);
+            // It is noted even if it does not end, as its first elements can be read.
+            self.set(place.slot, at, frame.len(), TokenKind::Nested);
+            return Ok((scan::close(frame, at)?, TokenKind::Nested));
+        };
+        let plan = &codec.tables.positions[usize::from(index)];
+        let mut starts = [0; 8];
+        let mut count = 0;
+        let end = scan::elements(frame, at, |at| {
+            starts[count & 7] = at;
+            let place = plan.forward.get(count).copied().flatten();
+            count += 1;
+            match place {
+                Some(place) => self.item(codec, frame, at, place),
+                None => scan::skip(frame, at),
+            }
+        })?;
+        for (back, slot) in &plan.back {
+            if let Some(at) = count.checked_sub(*back) {
+                let place = Place { slot: *slot, ..Place::default() };
+                self.item(codec, frame, starts[at & 7], place)?;
+            }
+        }
+        Ok((end, TokenKind::Nested))
+    }
+
+    /// Reads a list of levels. A fault is recorded, and reported only if the message is a book.
+    fn list(
+        &mut self,
+        codec: &Codec,
+        frame: &[u8],
+        at: usize,
+        array: LevelArray,
+    ) -> Scan<(usize, TokenKind)> {
+        let Levels { bids, asks, .. } = &self.levels;
+        let empty = match array.list {
+            List::Bids => bids.is_empty(),
+            List::Asks => asks.is_empty(),
+            List::Changes => bids.is_empty() && asks.is_empty(),
+        };
+        let fail = &mut self.fails[array.list as usize];
+        let read = if empty && fail.is_none() {
+            self.levels.read(frame, at, array.list, &codec.rows[usize::from(array.row)], array.row == 0)
         } else {
             Fail::new(Fault::DuplicateKey, at)
         };
         match read {
             Ok(end) => Ok((end, TokenKind::Levels)),
-            Err(fail) => {
-                self.fails[usize::from(asks)] = Some(fail);
+            Err(found) => {
+                *fail = Some(found);
                 Ok((scan::skip(frame, at)?, TokenKind::Nested))
             }
         }
     }
 
+    /// Returns whether the conditions of a message hold.
     #[inline]
     pub fn matches(&self, frame: &[u8], message: &Message) -> bool {
-        self.filled & message.present == message.present
-            && self.filled & message.absent == 0
-            && message.equals.iter().all(|(slot, expected)| self.is(frame, *slot, expected))
+        self.filled.contains(message.present)
+            && !self.filled.intersects(message.absent)
+            && message.texts.iter().all(|(slot, expected)| self.is(frame, *slot, expected))
     }
 
-    /// Returns whether the value is the text `expected`.
+    /// Returns whether the conditions hold that do not concern the elements of an array, and the array is there.
+    pub fn matches_around(&self, codec: &Codec, frame: &[u8], message: &Message, each: u8) -> bool {
+        let mut each = &codec.tables.eaches[usize::from(each)];
+        while let Some(parent) = each.parent {
+            each = &codec.tables.eaches[usize::from(parent)];
+        }
+        self.array_at(frame, each.array).is_some()
+            && self.filled.contains(message.outer)
+            && !self.filled.intersects(message.absent)
+            && message.texts[..message.outer_texts]
+                .iter()
+                .all(|(slot, expected)| self.is(frame, *slot, expected))
+    }
+
+    /// Returns the start of the array at a slot, or `None` if another value or none is there.
+    pub fn array_at(&self, frame: &[u8], slot: Slot) -> Option<usize> {
+        let start = self.span(slot)?.start as usize;
+        (frame.get(start) == Some(&b'[')).then_some(start)
+    }
+
+    /// Returns whether the text of a value is as expected.
     #[inline]
-    pub fn is(&self, frame: &[u8], slot: Slot, expected: &[u8]) -> bool {
+    pub fn is(&self, frame: &[u8], slot: Slot, expected: &TextMatch) -> bool {
         let Some(Span { start, end, token }) = self.span(slot) else { return false };
-        let text = frame.get(start as usize..end as usize);
-        match token {
-            TokenKind::Text | TokenKind::Bare => text == Some(expected),
-            TokenKind::Escaped => {
-                text.and_then(|text| scan::unescape(text, true)).as_deref() == Some(expected)
+        match (token, expected) {
+            (TokenKind::Text | TokenKind::Bare, TextMatch::Equals(expected)) => {
+                frame.get(start as usize..end as usize) == Some(expected)
             }
-            TokenKind::Null | TokenKind::Nested | TokenKind::Levels => false,
+            _ => self.is_any(frame, slot, expected),
+        }
+    }
+
+    #[inline(never)]
+    fn is_any(&self, frame: &[u8], slot: Slot, expected: &TextMatch) -> bool {
+        let Some(Some(text)) = self.text(frame, slot) else { return false };
+        match expected {
+            TextMatch::Equals(expected) => *text == **expected,
+            TextMatch::Prefix(expected) => text.starts_with(expected),
+            TextMatch::OneOf(expected) => expected.iter().any(|expected| *text == **expected),
         }
     }
 
     /// Returns the span of a value, or `None` if it is absent or null.
     #[inline]
     pub fn span(&self, slot: Slot) -> Option<Span> {
-        let span = self.spans[usize::from(slot & 63)];
-        (self.filled >> (slot & 63) & 1 == 1 && span.token != TokenKind::Null).then_some(span)
+        let span = self.spans[usize::from(slot & 127)];
+        (self.filled.has(slot) && span.token != TokenKind::Null).then_some(span)
     }
 
     /// Returns the text of a value; `None` if it is absent, and `Some(None)` if it is not a scalar or not valid text.

@@ -2,7 +2,7 @@
 
 use super::{
     CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
-    Sign, SnapshotMode, SymbolRule, TimeUnit,
+    Sign, SnapshotMode, SymbolRule, TimeSpec, TimeUnit,
 };
 use crate::event::Kind;
 
@@ -19,11 +19,12 @@ fn present(paths: &[&str]) -> Vec<Match> {
 }
 
 fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
-    let (symbol, venue_time) = (Some("s".into()), Some(("E".into(), TimeUnit::Millis)));
+    let (symbol, venue_time) = (Some("s".into()), Some(TimeSpec::Path("E".into(), TimeUnit::Millis)));
     MessageSpec {
         name: name.into(),
         role,
         matches,
+        each: None,
         symbol,
         venue_time,
         id: None,
@@ -37,7 +38,7 @@ fn trade(name: &str, id: &str) -> MessageSpec {
     let number = || Convert::Decimal(Sign::Positive);
     let sides = [("true", "Sell"), ("false", "Buy")].map(|(text, side)| (text.into(), side.into()));
     MessageSpec {
-        venue_time: Some(("T".into(), TimeUnit::Millis)),
+        venue_time: Some(TimeSpec::Path("T".into(), TimeUnit::Millis)),
         id: Some((id.into(), IdMode::Monotonic)),
         fields: vec![
             field("id", id, Convert::Id),
@@ -96,10 +97,10 @@ fn range(first: Option<&str>, last: &str) -> SequenceSpec {
 fn depth_update() -> MessageSpec {
     let mut diff = message("depthUpdate", Role::BookDiff, equals("e", "depthUpdate"));
     diff.levels = Some(LevelsSpec {
-        bids: "b".into(),
-        asks: "a".into(),
+        bids: vec!["b".into()],
+        asks: vec!["a".into()],
         sequence: range(Some("U"), "u"),
-        checksum: None,
+        ..LevelsSpec::default()
     });
     diff
 }
@@ -109,10 +110,10 @@ fn depth() -> MessageSpec {
     (snapshot.symbol, snapshot.venue_time) = (None, None);
     snapshot.snapshot = Some(SnapshotMode::Joins);
     snapshot.levels = Some(LevelsSpec {
-        bids: "bids".into(),
-        asks: "asks".into(),
+        bids: vec!["bids".into()],
+        asks: vec!["asks".into()],
         sequence: range(None, "lastUpdateId"),
-        checksum: None,
+        ..LevelsSpec::default()
     });
     snapshot
 }
@@ -143,6 +144,7 @@ pub fn binance_spec() -> CodecSpec {
             kline(),
             depth(),
         ],
+        ..CodecSpec::default()
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::error::{Fail, Fault};
 use super::number::{fixed, places, rescale, slow};
+use super::plan::{List, RowKeys, RowPlan};
 use super::scan::{self, Scan, blank, byte};
-use crate::event::PriceLevel;
+use super::time;
+use crate::event::{Nanos, PriceLevel};
 
-/// Maximum number of levels per side of a message.
+/// Maximum number of levels per list of a message, if the declaration states none.
 pub const MAX_LEVELS: usize = 10_000;
 
 /// The levels of a book message: mantissas on a common price scale and a common quantity scale.
@@ -24,6 +26,10 @@ pub struct Levels {
     pub quantity_scale: u8,
     /// Whether the price scale and the quantity scale were reduced to the digits in use.
     reduced: [bool; 2],
+    /// Maximum number of levels per list.
+    pub(super) limit: usize,
+    /// The newest time of the levels.
+    pub(super) newest: Option<Nanos>,
 }
 
 /// One of the two numbers of a level.
@@ -66,18 +72,73 @@ impl Levels {
         self.bids.clear();
         self.asks.clear();
         self.reduced = [false; 2];
+        self.newest = None;
     }
 
-    fn side(&mut self, asks: bool) -> &mut Vec<PriceLevel> {
-        if asks { &mut self.asks } else { &mut self.bids }
-    }
-
-    /// Reads the array whose `[` is at `at` into a side and returns the position of its end.
-    pub(super) fn read(&mut self, frame: &[u8], at: usize, asks: bool) -> Scan {
-        let mut out = std::mem::take(self.side(asks));
+    /// Reads the list whose `[` is at `at` and returns the position of its end. The default row is price and quantity.
+    pub(super) fn read(
+        &mut self,
+        frame: &[u8],
+        at: usize,
+        list: List,
+        row: &RowPlan,
+        is_default: bool,
+    ) -> Scan {
+        if !is_default {
+            return self.rows(frame, at, list, row);
+        }
+        let asks = list == List::Asks;
+        let mut out = std::mem::take(if asks { &mut self.asks } else { &mut self.bids });
         let end = self.fill(frame, blank(frame, at + 1), &mut out);
-        *self.side(asks) = out;
+        *(if asks { &mut self.asks } else { &mut self.bids }) = out;
         end
+    }
+
+    /// Reads a list of any row.
+    fn rows(&mut self, frame: &[u8], at: usize, list: List, row: &RowPlan) -> Scan {
+        let mut count = 0;
+        scan::elements(frame, at, |at| {
+            if count >= self.limit {
+                return Fail::new(Fault::TooManyLevels, at);
+            }
+            count += 1;
+            let (cells, end) = row.cells(frame, at)?;
+            let [Some(price), Some(quantity), side, time] = cells else {
+                return Fail::new(Fault::BadLevel, at);
+            };
+            let asks = match (list, side) {
+                (List::Bids, _) => false,
+                (List::Asks, _) => true,
+                (List::Changes, Some(cell)) => {
+                    match row.sides.iter().find(|(text, _)| **text == *cell.text(frame)) {
+                        Some((_, asks)) => *asks,
+                        None => return Fail::new(Fault::BadSide, cell.start),
+                    }
+                }
+                (List::Changes, None) => return Fail::new(Fault::BadLevel, at),
+            };
+            if let (Some(cell), Some(unit)) = (time, row.time) {
+                match time::parse(cell.text(frame), unit) {
+                    Ok(time) => self.newest = self.newest.max(Some(time)),
+                    Err(fault) => return Fail::new(fault, cell.start),
+                }
+            }
+            let mut level = PriceLevel::default();
+            for (part, cell) in [(Part::Price, price), (Part::Quantity, quantity)] {
+                let Some(number) = super::number::decimal(frame, cell.start, cell.end) else {
+                    return Fail::new(Fault::BadNumber, cell.start);
+                };
+                if number.mantissa() < i128::from(part == Part::Price) {
+                    return Fail::new(Fault::BadNumber, cell.start);
+                }
+                match self.fit(&mut [], part, number.mantissa(), number.scale()) {
+                    Some(value) => *part.of(&mut level) = value,
+                    None => return Fail::new(Fault::Overflow, cell.start),
+                }
+            }
+            (if asks { &mut self.asks } else { &mut self.bids }).push(level);
+            Ok(end)
+        })
     }
 
     fn fill(&mut self, frame: &[u8], mut at: usize, out: &mut Vec<PriceLevel>) -> Scan {
@@ -90,7 +151,7 @@ impl Levels {
                     if price_scale == self.price_scale
                         && quantity_scale == self.quantity_scale
                         && level.price != 0
-                        && out.len() < MAX_LEVELS =>
+                        && out.len() < self.limit =>
                 {
                     out.push(level);
                     end
@@ -117,9 +178,9 @@ impl Levels {
     fn any(&mut self, frame: &[u8], start: usize, out: &mut Vec<PriceLevel>) -> Scan {
         let start = blank(frame, start);
         if byte(frame, start)? != b'[' {
-            return Fail::new(Fault::Syntax, start);
+            return Fail::new(Fault::BadLevel, start);
         }
-        if out.len() >= MAX_LEVELS {
+        if out.len() >= self.limit {
             return Fail::new(Fault::TooManyLevels, start);
         }
         let mut level = PriceLevel::default();
@@ -196,11 +257,100 @@ fn plain(frame: &[u8], at: usize) -> Option<(PriceLevel, u8, u8, usize)> {
         return None;
     }
     let (quantity, quantity_scale, at) = fixed(frame, at + 3)?;
-    if frame.get(at..at + 2)? != b"\"]" {
-        return None;
-    }
+    let end = if frame.get(at..at + 2)? == b"\"]" { at + 2 } else { tail(frame, at)? };
     let level = PriceLevel { price: price as i64, quantity: quantity as i64 };
-    Some((level, price_scale, quantity_scale, at + 2))
+    Some((level, price_scale, quantity_scale, end))
+}
+
+/// Returns the end of a level with plain texts after the quantity, from its closing quote.
+#[inline(never)]
+fn tail(frame: &[u8], mut at: usize) -> Option<usize> {
+    while frame.get(at..at + 3)? == b"\",\"" {
+        at = match scan::string(frame, at + 3) {
+            Ok((end, _)) => end,
+            Err(_) => return None,
+        };
+    }
+    (frame.get(at..at + 2)? == b"\"]").then_some(at + 2)
+}
+
+/// The text of a part of a level.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    start: usize,
+    end: usize,
+}
+
+impl Cell {
+    fn text(self, frame: &[u8]) -> &[u8] {
+        frame.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+impl RowPlan {
+    /// Returns the parts of the level at `at`, and the position of its end.
+    #[inline]
+    fn cells(&self, frame: &[u8], at: usize) -> Scan<([Option<Cell>; 4], usize)> {
+        let mut cells = [None; 4];
+        let end = match (&self.keys, byte(frame, at)?) {
+            (RowKeys::Positions(parts), b'[') => {
+                let mut position = 0;
+                scan::elements(frame, at, |at| {
+                    let part = parts.get(position).copied().flatten();
+                    position += 1;
+                    cell(frame, at, part.map(|part| &mut cells[usize::from(part & 3)]))
+                })?
+            }
+            (RowKeys::Keys(keys), b'{') => {
+                let mut at = blank(frame, at + 1);
+                loop {
+                    if byte(frame, at)? != b'"' {
+                        return Fail::new(Fault::Syntax, at);
+                    }
+                    let (end, _) = scan::string(frame, at + 1)?;
+                    let key = &frame[at + 1..end];
+                    let part = keys.iter().position(|other| other.as_deref() == Some(key));
+                    at = blank(frame, end + 1);
+                    if byte(frame, at)? != b':' {
+                        return Fail::new(Fault::Syntax, at);
+                    }
+                    at = blank(frame, at + 1);
+                    at = blank(frame, cell(frame, at, part.map(|part| &mut cells[part]))?);
+                    match byte(frame, at)? {
+                        b',' => at = blank(frame, at + 1),
+                        b'}' => break at + 1,
+                        _ => return Fail::new(Fault::Syntax, at),
+                    }
+                }
+            }
+            _ => return Fail::new(Fault::BadLevel, at),
+        };
+        Ok((cells, end))
+    }
+}
+
+/// Keeps the scalar at `at`, if it is a part of the level, and returns the position of its end.
+#[inline]
+fn cell(frame: &[u8], at: usize, part: Option<&mut Option<Cell>>) -> Scan {
+    let (cell, end) = match byte(frame, at)? {
+        b'"' => {
+            let (end, _) = scan::string(frame, at + 1)?;
+            (Cell { start: at + 1, end }, end + 1)
+        }
+        b'0'..=b'9' | b'-' => {
+            let end = scan::number(frame, at)?;
+            (Cell { start: at, end }, end)
+        }
+        _ if part.is_some() => return Fail::new(Fault::BadLevel, at),
+        _ => return scan::skip(frame, at),
+    };
+    if let Some(part) = part {
+        if part.is_some() {
+            return Fail::new(Fault::DuplicateKey, at);
+        }
+        *part = Some(cell);
+    }
+    Ok(end)
 }
 
 /// Reads the number at `at`, with or without quotes. Returns its mantissa, scale and the position of its end.

@@ -3,11 +3,122 @@
 use super::spec::{IdMode, Role, Sign, TimeUnit};
 use crate::event::Side;
 
-/// Maximum number of paths of a codec, as the slots of a frame are bits of one word.
-pub(super) const MAX_SLOTS: usize = 64;
+/// Maximum number of paths of a codec, as the slots of a frame are bits of [`Bits`].
+pub(super) const MAX_SLOTS: usize = 128;
 
 /// The index of a path in a frame's field map.
 pub(super) type Slot = u8;
+
+/// A set of slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Bits([u64; 2]);
+
+impl Bits {
+    #[inline(always)]
+    pub fn has(self, slot: Slot) -> bool {
+        self.0[usize::from(slot >> 6 & 1)] >> (slot & 63) & 1 == 1
+    }
+
+    #[inline(always)]
+    pub fn insert(&mut self, slot: Slot) {
+        self.0[usize::from(slot >> 6 & 1)] |= 1 << (slot & 63);
+    }
+
+    #[inline(always)]
+    pub fn contains(self, other: Self) -> bool {
+        self.0[0] & other.0[0] == other.0[0] && self.0[1] & other.0[1] == other.0[1]
+    }
+
+    #[inline(always)]
+    pub fn intersects(self, other: Self) -> bool {
+        self.0[0] & other.0[0] | self.0[1] & other.0[1] != 0
+    }
+
+    pub fn clear(&mut self, slot: Slot) {
+        self.0[usize::from(slot >> 6 & 1)] &= !(1 << (slot & 63));
+    }
+
+    pub fn remove(&mut self, other: Self) {
+        self.0[0] &= !other.0[0];
+        self.0[1] &= !other.0[1];
+    }
+}
+
+/// What the decoder does with an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Array {
+    #[default]
+    Skip,
+    Levels(LevelArray),
+    /// The index of its [`Positions`].
+    Positions(u8),
+    /// The index of its [`Each`].
+    Each(u8),
+}
+
+/// The levels that an array holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LevelArray {
+    pub list: List,
+    /// The index of the [`RowPlan`]; 0 is price and quantity.
+    pub row: u8,
+}
+
+/// A list of levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    Bids = 0,
+    Asks = 1,
+    /// Levels of both sides, with the side in each row.
+    Changes = 2,
+}
+
+/// What the decoder does with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Place {
+    pub slot: Slot,
+    /// The node of the keys of an object; 0 if no path continues here.
+    pub child: u8,
+    pub array: Array,
+}
+
+/// The places of an array's elements.
+#[derive(Debug)]
+pub(super) struct Positions {
+    pub forward: Vec<Option<Place>>,
+    /// The slots of elements counted from the end; 1 is the last.
+    pub back: Vec<(usize, Slot)>,
+}
+
+/// An array whose elements are messages.
+#[derive(Debug)]
+pub(super) struct Each {
+    /// The slot of the array.
+    pub array: Slot,
+    pub element: Place,
+    /// The array whose elements hold this one.
+    pub parent: Option<u8>,
+    /// The slots of an element.
+    pub below: Bits,
+}
+
+/// Where the parts of a level are.
+#[derive(Debug)]
+pub(super) enum RowKeys {
+    /// The part at each position: price, quantity, side or time.
+    Positions([Option<u8>; 8]),
+    /// The key of each part.
+    Keys([Option<Box<[u8]>>; 4]),
+}
+
+/// A compiled [`RowSpec`](super::RowSpec).
+#[derive(Debug)]
+pub(super) struct RowPlan {
+    pub keys: RowKeys,
+    /// The texts of the sides, and whether they are asks.
+    pub sides: Vec<(Box<[u8]>, bool)>,
+    pub time: Option<TimeUnit>,
+}
 
 /// What the decoder does with the value of a key.
 #[derive(Debug, Clone)]
@@ -16,11 +127,7 @@ pub(super) struct Entry {
     pub word: u64,
     /// The key, if it is longer than eight bytes.
     pub long: Box<[u8]>,
-    pub slot: Slot,
-    /// The node of the keys of an object; 0 if no path continues here.
-    pub child: u8,
-    /// The side of a book that an array here holds: `Some(true)` for asks.
-    pub side: Option<bool>,
+    pub place: Place,
     /// Whether the key is the payload of the envelope.
     pub payload: bool,
 }
@@ -48,7 +155,7 @@ pub(super) fn word(key: &[u8]) -> u64 {
 impl Node {
     /// Returns a table of entries whose words differ.
     pub fn new(entries: &[Entry]) -> Self {
-        let free = Entry { word: 0, long: Box::default(), slot: 0, child: 0, side: None, payload: false };
+        let free = Entry { word: 0, long: Box::default(), place: Place::default(), payload: false };
         let mut factor = 0x9E37_79B9_7F4A_7C15_u64;
         for bits in entries.len().next_power_of_two().ilog2() + 1.. {
             for _ in 0..1000 {
@@ -112,24 +219,65 @@ pub(super) enum Sequence {
 /// A compiled [`LevelsSpec`](super::LevelsSpec).
 #[derive(Debug)]
 pub(super) struct LevelsPlan {
-    pub bids: Slot,
-    pub asks: Slot,
+    /// The slots of the lists.
+    pub lists: Vec<(Slot, List)>,
     pub sequence: Sequence,
     pub checksum: Option<Slot>,
+}
+
+/// A text, or a part of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TextAt {
+    pub slot: Slot,
+    /// The separator and the position of the part, counted from the end if negative.
+    pub part: Option<(u8, i32)>,
+}
+
+impl TextAt {
+    /// Returns the start and end of the part in a text, or `None` if it has too few parts.
+    pub fn range(&self, text: &[u8]) -> Option<(usize, usize)> {
+        let Some((separator, index)) = self.part else { return Some((0, text.len())) };
+        let ends = text.iter().enumerate().filter(|(_, byte)| **byte == separator).map(|(at, _)| at);
+        let count = ends.clone().count() as i32 + 1;
+        let index = usize::try_from(if index < 0 { count + index } else { index }).ok()?;
+        let start = if index == 0 { 0 } else { ends.clone().nth(index - 1)? + 1 };
+        (index < count as usize).then(|| (start, ends.clone().nth(index).unwrap_or(text.len())))
+    }
+}
+
+/// A condition on a text.
+#[derive(Debug)]
+pub(super) enum TextMatch {
+    Equals(Box<[u8]>),
+    Prefix(Box<[u8]>),
+    OneOf(Vec<Box<[u8]>>),
+}
+
+/// The place of a message's time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TimeAt {
+    Slot(Slot, TimeUnit),
+    NewestLevel,
 }
 
 /// A compiled [`MessageSpec`](super::MessageSpec).
 #[derive(Debug)]
 pub(super) struct Message {
-    /// The slots that must hold a value, as bits.
-    pub present: u64,
-    /// The slots that must not hold a value, as bits.
-    pub absent: u64,
-    /// The slots whose value must be this text.
-    pub equals: Vec<(Slot, Box<[u8]>)>,
+    /// The slots that must hold a value.
+    pub present: Bits,
+    /// Those of them that are not of an element.
+    pub outer: Bits,
+    /// The slots that must not hold a value.
+    pub absent: Bits,
+    /// The slots whose value must match, those of elements last.
+    pub texts: Vec<(Slot, TextMatch)>,
+    /// The number of texts that are not of an element.
+    pub outer_texts: usize,
+    /// The array whose elements are the messages.
+    pub each: Option<u8>,
     pub role: Role,
-    pub symbol: Option<Slot>,
-    pub venue_time: Option<(Slot, TimeUnit)>,
+    pub symbol: Option<TextAt>,
+    pub venue_time: Option<TimeAt>,
     pub id: Option<(Slot, IdMode)>,
     /// The fields in the order of the schema of the role.
     pub fields: Vec<Option<Field>>,

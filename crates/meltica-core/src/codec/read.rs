@@ -2,11 +2,11 @@
 
 use super::error::{DecodeError, Fail, Fault};
 use super::field_map::{FieldMap, Span, TokenKind};
-use super::plan::{Conversion, Field, LevelsPlan, Message, Sequence, Slot};
+use super::plan::{Conversion, Field, LevelsPlan, Message, Sequence, Slot, TimeAt};
 use super::scan::Scan;
 use super::spec::{IdMode, Role, Sign, TimeUnit};
 use super::symbols::SymbolCache;
-use super::{BookIds, Codec, Decoded, Sink, number};
+use super::{BookIds, Codec, Decoded, Sink, number, time};
 use crate::decimal::Decimal;
 use crate::event::{Kind, Kline, Nanos, Payload, ShortText, Side, Ticker, Trade, VenueId};
 use crate::names::SymbolId;
@@ -45,7 +45,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let venue_time = match message.venue_time {
-            Some((slot, unit)) => self.time(slot, unit)?,
+            Some(TimeAt::Slot(slot, unit)) => self.time(slot, unit)?,
+            Some(TimeAt::NewestLevel) => self.fields.levels.newest,
             None => None,
         };
         if let Some(plan) = &message.levels {
@@ -145,11 +146,18 @@ impl<'a> Reader<'a> {
         message: &Message,
         cache: &mut SymbolCache,
     ) -> Scan<Option<SymbolId>> {
-        if let Some(slot) = message.symbol
-            && let Some(Span { start, end, token: TokenKind::Text }) = self.fields.span(slot)
+        if let Some(at) = message.symbol
+            && let Some(Span { start, end, token: TokenKind::Text }) = self.fields.span(at.slot)
         {
-            self.fields.context.slot = slot;
-            return match cache.get(&codec.symbols, self.frame, start as usize, end as usize) {
+            self.fields.context.slot = at.slot;
+            let (mut start, mut end) = (start as usize, end as usize);
+            if at.part.is_some() {
+                match at.range(self.frame.get(start..end).unwrap_or_default()) {
+                    Some(range) => (start, end) = (start + range.0, start + range.1),
+                    None => return self.bad(Fault::BadText),
+                }
+            }
+            return match cache.get(&codec.symbols, self.frame, start, end) {
                 Ok(symbol) => Ok(Some(symbol)),
                 Err(fault) => self.bad(fault),
             };
@@ -165,7 +173,13 @@ impl<'a> Reader<'a> {
         cache: &mut SymbolCache,
     ) -> Scan<Option<SymbolId>> {
         let mut text = match message.symbol {
-            Some(slot) => self.text(slot, Fault::BadText)?,
+            Some(at) => match self.text(at.slot, Fault::BadText)? {
+                Some(text) => match at.range(&text) {
+                    Some((start, end)) => Some(Cow::Owned(text[start..end].to_vec())),
+                    None => return self.bad(Fault::BadText),
+                },
+                None => None,
+            },
             None => None,
         };
         if let (None, Some((slot, Some(separator)))) = (&text, codec.stream)
@@ -183,7 +197,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns a whole number, or `None` if it is absent.
+    /// Returns a whole number, or `None` if it is absent or an empty text.
     #[inline(always)]
     fn integer(&mut self, slot: Slot, fault: Fault) -> Scan<Option<u64>> {
         self.fields.context.slot = slot;
@@ -191,16 +205,31 @@ impl<'a> Reader<'a> {
         let text = self.frame.get(span.start as usize..span.end as usize).unwrap_or_default();
         match number::integer(text) {
             Some(number) if matches!(span.token, TokenKind::Text | TokenKind::Bare) => Ok(Some(number)),
+            _ if text.is_empty() => Ok(None),
             _ => self.bad(fault),
         }
     }
 
     #[inline(always)]
     fn time(&mut self, slot: Slot, unit: TimeUnit) -> Scan<Option<Nanos>> {
+        if matches!(unit, TimeUnit::DecimalSeconds | TimeUnit::Rfc3339) {
+            return self.text_time(slot, unit);
+        }
         let Some(time) = self.integer(slot, Fault::BadTime)? else { return Ok(None) };
-        match time.checked_mul(unit.nanos()).and_then(|nanos| Nanos::try_from(nanos).ok()) {
-            Some(nanos) => Ok(Some(nanos)),
-            None => self.bad(Fault::BadTime),
+        match time::whole(time, unit) {
+            Ok(nanos) => Ok(Some(nanos)),
+            Err(fault) => self.bad(fault),
+        }
+    }
+
+    #[inline(never)]
+    fn text_time(&mut self, slot: Slot, unit: TimeUnit) -> Scan<Option<Nanos>> {
+        let Some(text) = self.text(slot, Fault::BadTime)?.filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        match time::parse(&text, unit) {
+            Ok(nanos) => Ok(Some(nanos)),
+            Err(fault) => self.bad(fault),
         }
     }
 
@@ -224,14 +253,18 @@ impl<'a> Reader<'a> {
     }
 
     fn book(&mut self, plan: &LevelsPlan) -> Scan<(BookIds, Option<u32>)> {
-        for (slot, asks) in [(plan.bids, false), (plan.asks, true)] {
-            self.fields.context.slot = slot;
-            match (self.fields.span(slot), self.fields.fails[usize::from(asks)]) {
-                (None, _) => self.missing()?,
+        let mut found = false;
+        for (slot, list) in &plan.lists {
+            self.fields.context.slot = *slot;
+            match (self.fields.span(*slot), self.fields.fails[*list as usize]) {
+                (None, _) => {}
                 (_, Some(fail)) => return Err(fail),
                 (Some(span), None) if span.token != TokenKind::Levels => self.bad(Fault::Syntax)?,
-                _ => {}
+                _ => found = true,
             }
+        }
+        if !found {
+            self.missing()?;
         }
         let ids = match plan.sequence {
             Sequence::Range { first, last, prev } => {
@@ -271,7 +304,9 @@ impl<'a> Reader<'a> {
     }
 
     fn checksum(&mut self, slot: Slot) -> Scan<Option<u32>> {
-        let Some(text) = self.text(slot, Fault::BadNumber)? else { return Ok(None) };
+        let Some(text) = self.text(slot, Fault::BadNumber)?.filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
         let text = str::from_utf8(&text).unwrap_or_default();
         match text.parse::<u32>().or_else(|_| text.parse::<i32>().map(i32::cast_unsigned)) {
             Ok(checksum) => Ok(Some(checksum)),
@@ -283,7 +318,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn field(&mut self, field: Option<&Field>, fault: Fault) -> Scan<Option<Cow<'a, [u8]>>> {
         let Some(field) = field else { return Ok(None) };
-        match self.text(field.slot, fault)? {
+        match self.text(field.slot, fault)?.filter(|text| !text.is_empty()) {
             None if field.required => self.missing(),
             text => Ok(text),
         }
@@ -301,7 +336,11 @@ impl<'a> Reader<'a> {
         }
         let Conversion::Decimal(sign) = field.convert else { return self.bad(Fault::BadNumber) };
         let Some(number) = number::decimal(self.frame, span.start as usize, span.end as usize) else {
-            return self.bad(Fault::BadNumber);
+            return match (span.start == span.end, field.required) {
+                (true, false) => Ok(None),
+                (true, true) => self.missing(),
+                _ => self.bad(Fault::BadNumber),
+            };
         };
         match (number.mantissa().signum(), sign) {
             (1, _) | (0, Sign::NonNegative) | (_, Sign::Any) => Ok(Some(number)),
@@ -334,10 +373,14 @@ impl<'a> Reader<'a> {
         if self.fields.span(*slot).is_none() {
             return if *required { self.missing() } else { Ok(None) };
         }
+        let text = self.fields.text(self.frame, *slot).flatten();
         for (name, side) in names {
-            if self.fields.is(self.frame, *slot, name) {
+            if text.as_deref() == Some(&**name) {
                 return Ok(Some(*side));
             }
+        }
+        if text.is_some_and(|text| text.is_empty()) {
+            return if *required { self.missing() } else { Ok(None) };
         }
         *self.unknown_enums += 1;
         if *required { self.bad(Fault::BadEnum) } else { Ok(None) }

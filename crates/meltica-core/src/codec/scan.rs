@@ -281,3 +281,47 @@ pub(super) fn skip(frame: &[u8], mut at: usize) -> Scan {
         }
     }
 }
+
+/// Calls `element` with the start of each element of the array at `at`, which returns its end. Returns the end of the
+/// array.
+pub(super) fn elements(frame: &[u8], at: usize, mut element: impl FnMut(usize) -> Scan) -> Scan {
+    let mut at = blank(frame, at + 1);
+    if byte(frame, at)? == b']' {
+        return Ok(at + 1);
+    }
+    loop {
+        at = blank(frame, element(at)?);
+        match byte(frame, at)? {
+            b',' => at = blank(frame, at + 1),
+            b']' => return Ok(at + 1),
+            _ => return Fail::new(Fault::Syntax, at),
+        }
+    }
+}
+
+/// Returns the end of the array or object at `at` by its brackets. What is inside may be malformed.
+pub(super) fn close(frame: &[u8], mut at: usize) -> Scan {
+    const CASE: u64 = LOW * 0x20;
+    let mut depth = 0u32;
+    loop {
+        if let Some(word) = load(frame, at) {
+            // Brackets and braces differ in one bit.
+            let stop = equal(word | CASE, b'{') | equal(word | CASE, b'}') | equal(word, b'"');
+            if stop == 0 {
+                at += 8;
+                continue;
+            }
+            at += stop.trailing_zeros() as usize / 8;
+        }
+        match byte(frame, at)? {
+            b'"' => at = string(frame, at + 1)?.0,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Ok(at);
+        }
+    }
+}

@@ -1,7 +1,11 @@
 //! Declarations: where the fields of each message of a venue are.
 //!
-//! Paths are keys joined by dots (`k.o`), from the top of the message. A declaration consists of text and enums, so
-//! that it can be written in Python and checked as a whole by [`super::Codec::compile`].
+//! A path is made of keys joined by dots (`k.o`) and positions in arrays (`[0]`, `c[-1]`), from the top of the message.
+//! Where a message is the element of an array (`each`), `@` is the element (`@.px`, `@[0]`), other paths are of the
+//! frame around it, and `events[].type` is of the element of the outer of two arrays.
+//!
+//! A declaration consists of text and enums, so that it can be written in Python and checked as a whole by
+//! [`super::Codec::compile`].
 
 use super::SnapshotMode;
 use crate::event::Kind;
@@ -18,6 +22,12 @@ pub struct CodecSpec {
     pub envelope: Option<EnvelopeSpec>,
     /// The messages. The first one whose conditions hold applies.
     pub messages: Vec<MessageSpec>,
+    /// The path of a number that grows by one with each frame of a connection.
+    pub connection_sequence: Option<String>,
+    /// Maximum size of a frame in bytes; [`super::MAX_FRAME`] if `None`.
+    pub max_frame: Option<usize>,
+    /// Maximum number of levels per list of a message; [`super::MAX_LEVELS`] if `None`.
+    pub max_levels: Option<usize>,
 }
 
 /// The conversion of a venue's symbols to canonical ones (`BTC-USDT`). The case of ASCII letters does not matter; other
@@ -70,13 +80,41 @@ pub enum Role {
 pub enum Match {
     /// The value at the path, with or without quotes, is this text.
     Equals(String, String),
+    /// The text at the path begins with this text.
+    Prefix(String, String),
+    /// The value at the path is one of these texts.
+    OneOf(String, Vec<String>),
     /// The path has a value.
     Present(String),
     /// The path has no value.
     Absent(String),
 }
 
-/// The unit of a venue's integer time.
+/// A text, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextSpec {
+    /// The path of the text.
+    pub path: String,
+    /// The separator and the position of the part, counted from the end if negative.
+    pub part: Option<(char, i32)>,
+}
+
+impl From<&str> for TextSpec {
+    fn from(path: &str) -> Self {
+        Self { path: path.into(), part: None }
+    }
+}
+
+/// Where the venue's time is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TimeSpec {
+    /// The value at a path.
+    Path(String, TimeUnit),
+    /// The newest time of the levels.
+    NewestLevel,
+}
+
+/// The form of a venue's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum TimeUnit {
@@ -84,12 +122,16 @@ pub enum TimeUnit {
     Millis,
     Micros,
     Nanos,
+    /// Seconds with up to nine decimals.
+    DecimalSeconds,
+    /// RFC 3339 with up to nine decimals.
+    Rfc3339,
 }
 
 impl TimeUnit {
     pub(super) const fn nanos(self) -> u64 {
         match self {
-            Self::Seconds => 1_000_000_000,
+            Self::Seconds | Self::DecimalSeconds | Self::Rfc3339 => 1_000_000_000,
             Self::Millis => 1_000_000,
             Self::Micros => 1_000,
             Self::Nanos => 1,
@@ -129,7 +171,7 @@ pub enum Convert {
     Enum(Vec<(String, String)>),
     /// An id: a 64-bit number or short text.
     Id,
-    /// An integer time.
+    /// A time.
     Time(TimeUnit),
     /// Short text.
     Text,
@@ -174,13 +216,47 @@ pub enum SequenceSpec {
     Unnumbered,
 }
 
-/// The levels of a book message: arrays of arrays that begin with price and quantity.
+/// A part of a level: the position in an array, or the key in an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Column {
+    /// A position.
+    At(u8),
+    /// A key.
+    Key(String),
+}
+
+/// Where the parts of a level are. All are positions, or all are keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowSpec {
+    /// The price.
+    pub price: Column,
+    /// The quantity.
+    pub quantity: Column,
+    /// The side, in a list of changes.
+    pub side: Option<Column>,
+    /// The texts of the sides: the venue's and `Buy` or `Sell`.
+    pub sides: Vec<(String, String)>,
+    /// The time of the level.
+    pub time: Option<(Column, TimeUnit)>,
+}
+
+impl Default for RowSpec {
+    fn default() -> Self {
+        Self { price: Column::At(0), quantity: Column::At(1), side: None, sides: Vec::new(), time: None }
+    }
+}
+
+/// The levels of a book message. A list that a message lacks is empty, but not all of them.
 #[derive(Debug, Clone, Default)]
 pub struct LevelsSpec {
-    /// The path of the bids.
-    pub bids: String,
-    /// The path of the asks.
-    pub asks: String,
+    /// The paths of the bids.
+    pub bids: Vec<String>,
+    /// The paths of the asks.
+    pub asks: Vec<String>,
+    /// The path of a list of levels of both sides.
+    pub changes: Option<String>,
+    /// Where the parts of a level are.
+    pub row: RowSpec,
     /// The update ids.
     pub sequence: SequenceSpec,
     /// The path of the checksum of the book after the message, a 32-bit number, signed or unsigned.
@@ -196,10 +272,13 @@ pub struct MessageSpec {
     pub role: Role,
     /// The conditions that identify the message, all of which must hold.
     pub matches: Vec<Match>,
-    /// The path of the venue's symbol.
-    pub symbol: Option<String>,
-    /// The path and unit of the venue's time.
-    pub venue_time: Option<(String, TimeUnit)>,
+    /// The array whose elements are the messages: its path, with `[]` after an array that holds it; `[]` for an array
+    /// on top.
+    pub each: Option<String>,
+    /// The venue's symbol.
+    pub symbol: Option<TextSpec>,
+    /// The venue's time.
+    pub venue_time: Option<TimeSpec>,
     /// The path and kind of the id that identifies repetitions.
     pub id: Option<(String, IdMode)>,
     /// The event's fields.

@@ -266,6 +266,7 @@ fn plane_with_control() -> Plane {
         name: "ack".into(),
         role: Role::Control,
         matches: vec![Match::Present("id".into()), Match::Absent("e".into())],
+        each: None,
         symbol: None,
         venue_time: None,
         id: None,

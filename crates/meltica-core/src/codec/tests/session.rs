@@ -4,7 +4,7 @@ use super::{decoder, one};
 use crate::book::{BookAssembler, DiffOutcome, SnapshotOutcome};
 use crate::codec::{
     BookIds, CodecSpec, Convert, DecodeError, Decoded, FieldSpec, IdMode, Match, MessageSpec, Role,
-    SequenceSpec, Sign, SnapshotMode,
+    SequenceSpec, Sign, SnapshotMode, TimeSpec,
 };
 use crate::decimal::Decimal;
 use crate::event::{Book, Kind, PriceLevel};
@@ -179,8 +179,9 @@ fn other_spec() -> CodecSpec {
         name: name.into(),
         role,
         matches: vec![Match::Equals("arg.channel".into(), name.into())],
+        each: None,
         symbol: Some("arg.instId".into()),
-        venue_time: Some(("data.ts".into(), super::TimeUnit::Nanos)),
+        venue_time: Some(TimeSpec::Path("data.ts".into(), super::TimeUnit::Nanos)),
         id: None,
         fields: vec![],
         levels: None,
@@ -196,10 +197,11 @@ fn other_spec() -> CodecSpec {
     ];
     let mut books = message("books", Role::BookDiff);
     books.levels = Some(super::LevelsSpec {
-        bids: "data.bids".into(),
-        asks: "data.asks".into(),
+        bids: vec!["data.bids".into()],
+        asks: vec!["data.asks".into()],
         sequence: SequenceSpec::Chain { last: "data.seqId".into(), prev: Some("data.prevSeqId".into()) },
         checksum: Some("data.checksum".into()),
+        ..super::LevelsSpec::default()
     });
     CodecSpec {
         name: "other".into(),
@@ -209,6 +211,7 @@ fn other_spec() -> CodecSpec {
         )],
         envelope: None,
         messages: vec![trade, books],
+        ..CodecSpec::default()
     }
 }
 
