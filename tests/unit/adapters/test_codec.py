@@ -1,8 +1,10 @@
 """Codec declarations, the registry, and the made-up session."""
 
 import gzip
+import importlib
 import json
 import random
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from meltica.adapters.codec import Codec as Declaration
 from meltica.adapters.codec import Field, Message, SymbolRule, decimal, equals
 from meltica.adapters.replay import sample
 from meltica.errors import ConfigError
+from tests.support.paths import ROOT
 
 
 def test_binance_compiles() -> None:
@@ -42,6 +45,15 @@ def test_shipped_adapters_and_codecs_are_registered() -> None:
     assert registry.codec("binance") is BINANCE
     assert registry.adapter("replay").identifier == "replay"
     assert "binance" in registry.names(registry.CODECS)
+
+
+def test_each_codec_of_the_package_has_its_name_and_compiles() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    points: dict[str, str] = project["entry-points"]["meltica.codecs"]
+    assert {"binance", "bybit", "coinbase", "kraken", "okx"} <= set(points)
+    for name, place in points.items():
+        module, _, attribute = place.partition(":")
+        assert Codec(getattr(importlib.import_module(module), attribute)).name == name
 
 
 def test_unknown_names_list_the_known_ones() -> None:

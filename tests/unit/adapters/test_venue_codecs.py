@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from meltica import BookSnapshot, Trade
+from meltica import BookSnapshot, Ticker, Trade
 from meltica._core import Codec, Core
-from meltica.adapters import registry
-from tests.support.venue_sessions import Faults, fed, session
+from meltica.adapters.binance.codec import BINANCE
+from meltica.adapters.bybit.codec import BYBIT
+from meltica.adapters.coinbase.codec import COINBASE
+from meltica.adapters.kraken.codec import KRAKEN
+from meltica.adapters.okx.codec import OKX
+from tests.support.venue_sessions import VENUES, Faults, Session, fed, generate
 
 FAULTS = Faults(
     lose=frozenset({31, 150, 377}),
@@ -19,21 +23,36 @@ FAULTS = Faults(
     restart=frozenset({210}),
     cut=frozenset({185}),
 )
-SESSIONS = ("binance", "binance-usdm")
-EVERY_VENUE = pytest.mark.parametrize("name", SESSIONS)
+BOOKS = {
+    "binance": BINANCE,
+    "binance-usdm": BINANCE,
+    "okx": OKX,
+    "okx-without-checksums": OKX,
+    "bybit-spot": BYBIT,
+    "bybit-linear": BYBIT,
+}
+CODECS = {**BOOKS, "kraken": KRAKEN, "coinbase": COINBASE}
+WITH_BOOKS = pytest.mark.parametrize("name", BOOKS)
+EVERY_VENUE = pytest.mark.parametrize("name", CODECS)
 
 
-def codec_of(name: str) -> str:
-    return name.partition("-")[0]
+@lru_cache(maxsize=32)
+def made(
+    name: str, connections: int = 1, *, faulty: bool = False, seed: int = 1, steps: int = 300
+) -> Session:
+    """Returns a session of the instruments whose quantities are in base."""
+    stream, instruments, _ = VENUES[name]
+    listed = tuple(i for i in instruments if i.contract is None)
+    faults = FAULTS if faulty else None
+    return generate(stream, listed, seed=seed, steps=steps, connections=connections, faults=faults)
 
 
 @lru_cache(maxsize=32)
 def run(name: str, connections: int = 1, *, faulty: bool = False) -> fed.Fed:
-    made = session(name, connections=connections, faults=FAULTS if faulty else None)
-    return fed.feed(registry.codec(codec_of(name)), made)
+    return fed.feed(CODECS[name], made(name, connections, faulty=faulty))
 
 
-@EVERY_VENUE
+@WITH_BOOKS
 @pytest.mark.parametrize("faulty", [False, True])
 def test_each_book_of_a_session_is_the_markets(name: str, faulty: bool) -> None:
     result = run(name, faulty=faulty)
@@ -45,10 +64,10 @@ def test_each_book_of_a_session_is_the_markets(name: str, faulty: bool) -> None:
             expected = fed.expected_top(scales[line.message.symbol or ""], line.expected)
             assert book == expected, f"{line.ns}: {line.message.frame[:300]}"
             checked += 1
-    assert checked > 400
+    assert checked > 250
 
 
-@EVERY_VENUE
+@WITH_BOOKS
 def test_two_connections_publish_no_book_that_is_not_the_markets(name: str) -> None:
     result = run(name, 2, faulty=True)
     scales = {i.symbol: i for i in result.session.instruments}
@@ -58,7 +77,7 @@ def test_two_connections_publish_no_book_that_is_not_the_markets(name: str) -> N
         if came and line.expected is not None:
             assert book == fed.expected_top(scales[line.message.symbol or ""], line.expected)
             published += 1
-    assert published > 400
+    assert published > 250
 
 
 @EVERY_VENUE
@@ -69,10 +88,11 @@ def test_each_trade_of_a_session_is_delivered_once(name: str) -> None:
         expected = [scales[symbol].level(trade.price, trade.quantity) for trade in trades]
         got: list[Any] = [event for event in result.of(Trade) if event.symbol == symbol]
         assert [(Decimal(str(t.price_decimal)), Decimal(str(t.quantity_decimal))) for t in got] == expected
-        assert [str(t.side) for t in got] == [trade.side for trade in trades]
+        sides = [None if name == "coinbase" else trade.side for trade in trades]
+        assert [t.side for t in got] == sides
 
 
-@EVERY_VENUE
+@WITH_BOOKS
 def test_each_lost_frame_is_noticed(name: str) -> None:
     result = run(name, faulty=True)
     states = [(line.ns, line.message, book) for line, book, _ in result.states() if line.message]
@@ -87,9 +107,11 @@ def test_each_lost_frame_is_noticed(name: str) -> None:
 @EVERY_VENUE
 def test_nothing_of_a_session_is_refused(name: str) -> None:
     result = run(name)
-    assert not result.bad_frames, result.bad_frames[0]
+    assert {frame for _, _, frame in result.bad_frames} <= {b"pong"}
     assert result.stats["gaps"] == 0
-    assert len({event.symbol for event in result.of(BookSnapshot)}) == 3
+    symbols = {i.symbol for i in result.session.instruments}
+    assert {event.symbol for event in result.of(BookSnapshot)} == (symbols if name in BOOKS else set())
+    assert {event.symbol for event in result.of(Ticker)} == symbols
 
 
 def damaged(frame: bytes, rng: random.Random) -> bytes:
@@ -110,11 +132,11 @@ def damaged(frame: bytes, rng: random.Random) -> bytes:
 
 @EVERY_VENUE
 def test_damaged_frames_are_counted_and_never_stop_a_feed(name: str) -> None:
-    made, rng = session(name, seed=5, steps=120), random.Random(6)
-    whole = [line.message.frame.encode() for line in made.lines if line.message]
+    rng = random.Random(6)
+    whole = [line.message.frame.encode() for line in made(name, seed=5, steps=120).lines if line.message]
     core = Core()
     try:
-        producer = core.producer("venue", Codec(registry.codec(codec_of(name))))
+        producer = core.producer("venue", Codec(CODECS[name]))
         for number, frame in enumerate(whole):
             producer.feed(damaged(frame, rng), number * 2 + 1)
             producer.feed(frame, number * 2 + 2)

@@ -1,0 +1,99 @@
+"""OKX v5, spot and swaps: the public websocket channels.
+
+Channels are named in `arg`; what they push is an array, `data`. A book is a chain: `prevSeqId` is the number
+that the book has, also when `seqId` is lower (after maintenance), and -1 in a snapshot. An update with both
+numbers equal and without levels is a heartbeat. The venue has sent `checksum` as 0 since June 2026, so it is
+not read. Sizes of swaps are contracts. The venue's documentation: https://www.okx.com/docs-v5/en/.
+"""
+
+from meltica.adapters import (
+    Chain,
+    Codec,
+    Field,
+    Levels,
+    Message,
+    SymbolRule,
+    decimal,
+    equals,
+    ident,
+    names,
+    one_of,
+    present,
+)
+
+_INSTRUMENT = "arg.instId"
+
+TRADES = Message(
+    name="trades",
+    role="Trade",
+    matches=(one_of("arg.channel", "trades", "trades-all"),),
+    each="data",
+    symbol="@.instId",
+    venue_time=("@.ts", "ms"),
+    id=("@.tradeId", "monotonic"),
+    fields=(
+        Field("id", "@.tradeId", ident()),
+        Field("side", "@.side", names({"buy": "Buy", "sell": "Sell"})),
+        Field("price", "@.px", decimal()),
+        Field("quantity", "@.sz", decimal()),
+    ),
+)
+
+TICKERS = Message(
+    name="tickers",
+    role="Ticker",
+    matches=(equals("arg.channel", "tickers"),),
+    each="data",
+    symbol="@.instId",
+    venue_time=("@.ts", "ms"),
+    fields=(
+        Field("last", "@.last", decimal("zero_is_absent")),
+        Field("bid", "@.bidPx", decimal("zero_is_absent")),
+        Field("bid_quantity", "@.bidSz", decimal("zero_is_absent")),
+        Field("ask", "@.askPx", decimal("zero_is_absent")),
+        Field("ask_quantity", "@.askSz", decimal("zero_is_absent")),
+        Field("volume_24h", "@.vol24h", decimal("non_negative")),
+    ),
+)
+
+_BOOKS = one_of("arg.channel", "books", "books50-l2-tbt", "books-l2-tbt")
+
+
+def _levels(prev: str | None) -> Levels:
+    return Levels(
+        bids="@.bids",
+        asks="@.asks",
+        sequence=Chain(last="@.seqId", prev=prev),
+    )
+
+
+BOOK_SNAPSHOT = Message(
+    name="booksSnapshot",
+    role="BookSnapshot",
+    snapshot="replaces",
+    matches=(_BOOKS, equals("action", "snapshot")),
+    each="data",
+    symbol=_INSTRUMENT,
+    venue_time=("@.ts", "ms"),
+    levels=_levels(None),
+)
+
+BOOK_UPDATE = Message(
+    name="booksUpdate",
+    role="BookDiff",
+    matches=(_BOOKS, equals("action", "update")),
+    each="data",
+    symbol=_INSTRUMENT,
+    venue_time=("@.ts", "ms"),
+    levels=_levels("@.prevSeqId"),
+)
+
+CONTROL = Message(name="event", role="Control", matches=(present("event"),))
+"""Answers to requests, errors, notices and counts of connections."""
+
+OKX = Codec(
+    name="okx",
+    symbols=SymbolRule(separator="-"),
+    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, TICKERS, CONTROL),
+)
+"""The declaration, for `meltica replay --codec okx`."""
