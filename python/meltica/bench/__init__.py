@@ -18,6 +18,7 @@ from meltica.bench.memory import bytes_per
 from meltica.bench.rivals import asyncio_latency, asyncio_queue, deque
 from meltica.bench.timing import Measure, floor_ns, process
 from meltica.bench.trading import approve, buy, load, reconcile, report
+from meltica.bench.venues import FORMATS, VenueFrames
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,13 @@ def rows(session: Path | None = None, only: str = "") -> list[Benchmark]:
     every = [*_core_rows(), *_mix_rows(mix)]
     if recorded is not None:
         every += _session_rows(recorded)
-    every += [*_depth_rows(recorded or mix), *_callback_rows(), *_latency_rows(), *_venue_rows()]
+    every += [
+        *_depth_rows(recorded or mix),
+        *_venue_frame_rows(),
+        *_callback_rows(),
+        *_latency_rows(),
+        *_venue_rows(),
+    ]
     every += [*_trading_rows(), *_start_up_rows(), *_gateway_rows()]
     return [row for row in every if only.casefold() in row.name.casefold()]
 
@@ -133,6 +140,19 @@ def _depth_rows(frames: Frames) -> Iterator[Benchmark]:
     name = f"depth, per level, diffs of {frames.name}: parse, book, its top 25 published"
     yield Benchmark(name, frames.depth, 50)
     yield Benchmark("rival: orjson, dict, sorted, per level", frames.python_depth)
+
+
+def _venue_frame_rows() -> Iterator[Benchmark]:
+    for venue in FORMATS:
+        frames = cache(partial(VenueFrames, venue))
+        name = f"{venue}: frame -> event, 2/3 diffs of 10 + 10 levels, 1/3 trades; orjson.loads is the budget"
+        yield Benchmark(name, lambda frames=frames: frames().decoded())
+        yield Benchmark(f"{venue}: diffs, per level", lambda frames=frames: frames().depth())
+        yield Benchmark(
+            f"rival: orjson.loads of these frames of {venue}", lambda frames=frames: frames().loaded()
+        )
+        name = f"rival: orjson, dict, sorted, per frame of {venue}"
+        yield Benchmark(name, lambda frames=frames: frames().python())
 
 
 def _callback_rows() -> Iterator[Benchmark]:

@@ -37,7 +37,10 @@ def invoke(*arguments: str) -> Result:
         ("conflate 1,000 symbols", set[str]()),
         ("500 full queues", set[str]()),
         ("python -c pass", set[str]()),
-        ("dict, sorted", set[str]()),
+        ("dict, sorted, per level", set[str]()),
+        ("okx: frame -> event", {"budget_ns", "ok"}),
+        ("bybit: diffs, per level", set[str]()),
+        ("per frame of binance", set[str]()),
     ],
 )
 def test_bench_measures_a_row(only: str, budget: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
