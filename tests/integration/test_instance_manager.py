@@ -134,7 +134,7 @@ async def test_a_start_loads_the_current_file(world: World) -> None:
         (GOOD, {"config": {"size": 3}}, "config of Good: `size` was given, but the class has no Config"),
         (GOOD + "    def __init__(self): raise OSError('no disk')\n", {}, "OSError: no disk"),
         (GOOD + "    def on_start(self): raise OSError('no disk')\n", {}, "OSError: no disk"),
-        (GOOD + "    def on_start(self): raise SystemExit(3)\n", {}, "StrategyRaised: SystemExit: 3"),
+        (GOOD + "    def on_start(self): raise SystemExit(3)\n", {}, "SystemExit: 3"),
         (GOOD, {"buffer_size": 1 << 20, "policies": {"Trade": "drop_oldest"}}, "instance x not added: "),
     ],
 )
