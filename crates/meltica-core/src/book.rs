@@ -69,6 +69,7 @@ pub struct BookAssembler {
     price_scale: u8,
     quantity_scale: u8,
     last: u64,
+    unnumbered: bool,
     state: State,
     /// Whether no diff was applied since a snapshot that joined.
     joined: bool,
@@ -101,6 +102,11 @@ impl BookAssembler {
     #[inline]
     pub fn last_update_id(&self) -> u64 {
         self.last
+    }
+
+    /// Returns whether the venue does not number the messages of the book.
+    pub fn is_unnumbered(&self) -> bool {
+        self.unnumbered
     }
 
     /// Resets the book, after the connection was lost.
@@ -313,6 +319,7 @@ impl BookAssembler {
         mut applied: impl FnMut(&Self, u64),
     ) -> SnapshotOutcome {
         let last = ids.last();
+        self.unnumbered = ids == BookIds::Unnumbered;
         match mode {
             SnapshotMode::Joins => {
                 if !self.needs_snapshot() && last <= self.last {

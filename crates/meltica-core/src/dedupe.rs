@@ -1,6 +1,6 @@
 //! Detection of repeated venue messages.
 
-use crate::event::VenueId;
+use crate::event::{Nanos, VenueId};
 use std::collections::{HashSet, VecDeque};
 
 /// The number of ids in a window.
@@ -31,6 +31,12 @@ impl Default for Monotonic {
 }
 
 impl Monotonic {
+    /// Returns the highest id.
+    #[inline]
+    pub fn highest(&self) -> Option<u64> {
+        self.highest
+    }
+
     /// Looks up `id` and adds it to the window.
     #[inline]
     pub fn check(&mut self, id: u64) -> IdStatus {
@@ -65,6 +71,62 @@ impl Monotonic {
 
     fn bit(&self, id: u64) -> bool {
         self.bits[Self::word(id)] >> (id % 64) & 1 == 1
+    }
+}
+
+/// A window of growing ids that notices a restart of the venue's numbers.
+///
+/// Ids that are not above the window, and whose times are later than that of the highest id, are new ones after
+/// [`LATER_RUN`] in a row. Without times, [`STALE_RUN`] ids in a row below the window are.
+#[derive(Debug, Clone, Default)]
+pub struct Restarting {
+    window: Monotonic,
+    /// The time of the highest id.
+    time: Option<Nanos>,
+    /// The length of the current run.
+    run: u32,
+}
+
+/// The ids in a row with later times that show a restart.
+pub const LATER_RUN: u32 = 3;
+/// The ids in a row without times that show a restart.
+pub const STALE_RUN: u32 = 64;
+
+impl Restarting {
+    /// Looks up the id of a message with a venue time and adds it to the window. Returns its status, and whether the
+    /// numbers have restarted with it.
+    #[inline]
+    pub fn check(&mut self, id: u64, time: Option<Nanos>) -> (IdStatus, bool) {
+        let highest = self.window.highest();
+        let status = self.window.check(id);
+        if status == IdStatus::New {
+            if highest.is_none_or(|highest| id > highest) {
+                self.time = time;
+            }
+            self.run = 0;
+            return (status, false);
+        }
+        let has_restarted = self.repeated(status, time);
+        if !has_restarted {
+            return (status, false);
+        }
+        *self = Self { time, ..Self::default() };
+        (self.window.check(id), true)
+    }
+
+    /// Counts an id that is not new. Returns whether the numbers have restarted.
+    #[cold]
+    fn repeated(&mut self, status: IdStatus, time: Option<Nanos>) -> bool {
+        let needed = match (time, self.time) {
+            (Some(time), Some(newest)) if time > newest => LATER_RUN,
+            (None, _) | (_, None) if status == IdStatus::Stale => STALE_RUN,
+            _ => {
+                self.run = 0;
+                return false;
+            }
+        };
+        self.run += 1;
+        self.run >= needed
     }
 }
 
@@ -115,6 +177,33 @@ mod tests {
                 })
                 .collect()
         })
+    }
+
+    /// Returns how many of the messages are delivered, and in how many the numbers have restarted.
+    fn run(window: &mut Restarting, messages: impl Iterator<Item = (u64, Option<Nanos>)>) -> (usize, usize) {
+        let checked: Vec<_> = messages.map(|(id, time)| window.check(id, time)).collect();
+        let count = |is: fn(&(IdStatus, bool)) -> bool| checked.iter().filter(|one| is(one)).count();
+        (count(|(status, _)| *status == IdStatus::New), count(|(_, restarted)| *restarted))
+    }
+
+    #[test]
+    fn ids_that_restart_are_new_after_three_with_later_times() {
+        for (start, n) in [(100_000, 50), (1, 3000)] {
+            let mut window = Restarting::default();
+            let at = |offset| move |id| (id, Some(id as Nanos + offset));
+            assert_eq!(run(&mut window, (start..start + n).map(at(0))), (n as usize, 0));
+            assert_eq!(run(&mut window, (start..start + n).map(at(0))), (0, 0), "a late second line");
+            assert_eq!(run(&mut window, (1..=n).map(at(1_000_000))), (n as usize - 2, 1));
+        }
+    }
+
+    #[test]
+    fn without_times_ids_that_restart_are_new_after_sixty_four() {
+        let mut window = Restarting::default();
+        let untimed = |id| (id, None);
+        assert_eq!(run(&mut window, (100_000..101_000).map(untimed)), (1000, 0));
+        assert_eq!(run(&mut window, (100_000..101_000).map(untimed)), (0, 0), "a late second line");
+        assert_eq!(run(&mut window, (1..=100).map(untimed)), (37, 1));
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! The route of a message is looked up once its kind and symbol are decoded, before its numbers are converted.
 
 mod books;
+mod candles;
 mod connections;
 mod events;
 mod frame;
@@ -14,7 +15,7 @@ mod stats;
 
 use crate::clock;
 use crate::codec::{Codec, Decoder, IdMode};
-use crate::dedupe::{IdStatus, Monotonic, Opaque};
+use crate::dedupe::{IdStatus, Opaque, Restarting};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
 use crate::event::{Book, Event, Kind, Nanos, Notice, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use books::{Books, SymbolBooks};
+use candles::Candles;
 use connections::Connections;
 use events::{BookEvents, publish, publish_book};
 use frame::FrameSink;
@@ -32,7 +34,7 @@ pub use source::Source;
 pub use stats::{BadFrame, FeedStats};
 
 enum Window {
-    Monotonic(Monotonic),
+    Monotonic(Restarting),
     Opaque(Opaque),
 }
 
@@ -40,13 +42,25 @@ type Windows = HashMap<(u16, SymbolId), Window, foldhash::fast::RandomState>;
 
 /// Returns whether an id of a message about a symbol is new. Counts the id otherwise.
 #[inline]
-fn is_new(windows: &mut Windows, stats: &FeedStats, of: (u16, SymbolId), id: VenueId, mode: IdMode) -> bool {
+fn is_new(
+    windows: &mut Windows,
+    stats: &FeedStats,
+    of: (u16, SymbolId),
+    (id, mode): (VenueId, IdMode),
+    time: Option<Nanos>,
+) -> bool {
     let window = windows.entry(of).or_insert_with(|| match mode {
-        IdMode::Monotonic => Window::Monotonic(Monotonic::default()),
+        IdMode::Monotonic => Window::Monotonic(Restarting::default()),
         IdMode::Opaque => Window::Opaque(Opaque::default()),
     });
     let status = match (window, id) {
-        (Window::Monotonic(window), VenueId::Number(id)) => window.check(id),
+        (Window::Monotonic(window), VenueId::Number(id)) => {
+            let (status, has_restarted) = window.check(id, time);
+            if has_restarted {
+                stats.id_restarts.bump(1);
+            }
+            status
+        }
         (Window::Opaque(window), id) => window.check(id),
         // Declared ids are whole numbers that grow, so the window cannot contain a text.
         (Window::Monotonic(_), VenueId::Text(_)) => IdStatus::New,
@@ -68,6 +82,7 @@ pub struct Feed {
     /// The number of market data events of each symbol at the last restart.
     published: BTreeMap<SymbolId, u64>,
     windows: Windows,
+    candles: Candles,
     owed: OwedNotices,
     stats: Arc<FeedStats>,
     /// Whether the venue's times are the received times of messages, and the latest of them.
@@ -94,6 +109,7 @@ impl Feed {
             connections: Connections::default(),
             published: BTreeMap::new(),
             windows: Windows::default(),
+            candles: Candles::default(),
             owed: OwedNotices::default(),
             stats,
             by_venue_time: false,
@@ -154,6 +170,7 @@ impl Feed {
             connections: &mut self.connections,
             connection,
             windows: &mut self.windows,
+            candles: &mut self.candles,
             owed: &mut self.owed,
             stats: &self.stats,
             source,
@@ -225,12 +242,11 @@ impl Feed {
     }
 
     /// Resets the feed after all connections were lost: every symbol with events since the last restart is stale until its
-    /// next event, every book until its next snapshot, and the windows of ids are cleared.
+    /// next event, every book until its next snapshot. The venue repeats ids after a reconnect, so they stay known.
     ///
     /// # Errors
     /// As [`Self::frame`]. The notices that were not dispatched are published before the next event.
     pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
-        self.windows.clear();
         self.connections.clear();
         self.books.values_mut().for_each(SymbolBooks::reset);
         self.lose(received_time, |_| true);
@@ -240,6 +256,11 @@ impl Feed {
     /// Returns whether frames of the connection were received since it was lost.
     pub fn is_open(&self, connection: u32) -> bool {
         self.connections.is_open(connection)
+    }
+
+    /// Forgets the ids of messages, before the same ones are delivered again on purpose.
+    pub fn forget_ids(&mut self) {
+        self.windows.clear();
     }
 
     /// Resets one connection after it was lost: the symbols that no other connection delivers are stale. The good books of

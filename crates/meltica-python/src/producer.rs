@@ -278,16 +278,21 @@ impl PyProducer {
     /// Reports that a connection was lost: market data that no other one delivers is stale until its next event.
     ///
     /// `received_time` is in ns, None for now; `connection` None for all connections. The good books of other connections
-    /// are published in place of those of the lost one. Returns the number of events that were dispatched.
-    #[pyo3(signature = (received_time = None, *, connection = None))]
+    /// are published in place of those of the lost one. `forget_ids` delivers messages that were delivered before again.
+    /// Returns the number of events that were dispatched.
+    #[pyo3(signature = (received_time = None, *, connection = None, forget_ids = false))]
     fn restart(
         &self,
         py: Python<'_>,
         received_time: Option<Nanos>,
         connection: Option<u32>,
+        forget_ids: bool,
     ) -> PyResult<u32> {
         py.detach(|| {
             let mut feed = self.feed.lock();
+            if forget_ids {
+                feed.forget_ids();
+            }
             let received_time = received_time.unwrap_or_else(clock::wall);
             let n = match connection {
                 Some(connection) => feed.restart_connection(connection, received_time),

@@ -494,11 +494,14 @@ class Producer:
 
         Raises `ValueError` for a category that the codec does not have.
         """
-    def restart(self, received_time: int | None = None, *, connection: int | None = None) -> int:
+    def restart(
+        self, received_time: int | None = None, *, connection: int | None = None, forget_ids: bool = False
+    ) -> int:
         """Reports that a connection was lost: market data that no other one delivers is stale until its next event.
 
         `received_time` is in ns, None for now; `connection` None for all connections. The good books of other connections
-        are published in place of those of the lost one. Returns the number of events that were dispatched.
+        are published in place of those of the lost one. `forget_ids` delivers messages that were delivered before again.
+        Returns the number of events that were dispatched.
         """
     def unsynced(self, connection: int | None = None) -> list[str]:
         """Returns the symbols whose book waits for a snapshot: after its first diffs, a gap or `restart`.

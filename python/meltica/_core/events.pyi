@@ -332,6 +332,7 @@ class MarketStale(Event):
         "disconnected",
         "silent",
         "restarted",
+        "undecoded",
         "left_out",
     ]:
         """str: Why the data is stale.
@@ -344,5 +345,6 @@ class MarketStale(Event):
         - `disconnected`: the connection was lost.
         - `silent`: the venue sent nothing for too long.
         - `restarted`: the venue's update ids have restarted.
+        - `undecoded`: changes of the book could not be decoded.
         - `left_out`: the instance had no memory for the symbol and missed its earlier events.
         """

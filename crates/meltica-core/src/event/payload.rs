@@ -376,13 +376,15 @@ pub enum StaleReason {
     Silent,
     /// The venue's update ids have restarted.
     Restarted,
+    /// Changes of the book could not be decoded.
+    Undecoded,
     /// A queue had no room for the symbol and missed earlier events, which no later one replaces.
     LeftOut,
 }
 
 impl StaleReason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Gap,
         Self::Crossed,
         Self::Checksum,
@@ -391,6 +393,7 @@ impl StaleReason {
         Self::Disconnected,
         Self::Silent,
         Self::Restarted,
+        Self::Undecoded,
         Self::LeftOut,
     ];
 
@@ -410,6 +413,7 @@ impl StaleReason {
             Self::Disconnected => "disconnected",
             Self::Silent => "silent",
             Self::Restarted => "restarted",
+            Self::Undecoded => "undecoded",
             Self::LeftOut => "left_out",
         }
     }

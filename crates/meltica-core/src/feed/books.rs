@@ -41,6 +41,24 @@ impl SymbolBooks {
         self.books.iter().any(|(other, book)| *other == connection && book.needs_snapshot())
     }
 
+    /// Returns whether the venue does not number the messages of the symbol.
+    pub fn is_unnumbered(&self) -> bool {
+        self.books.iter().any(|(_, book)| book.is_unnumbered())
+    }
+
+    /// Makes the book of a connection stale.
+    pub fn invalidate(
+        &mut self,
+        connection: u32,
+        reason: StaleReason,
+        to: &mut BookEvents<'_>,
+    ) -> Result<u32, NotDispatched> {
+        match self.books.iter().position(|(other, _)| *other == connection) {
+            Some(at) if self.books[at].1.invalidate() => self.stale(at, reason, to),
+            _ => Ok(0),
+        }
+    }
+
     fn good(&self) -> Option<usize> {
         (0..self.books.len()).rev().find(|at| self.books[*at].1.is_good())
     }

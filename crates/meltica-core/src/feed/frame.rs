@@ -1,13 +1,14 @@
 //! The messages of one frame.
 
-use super::books::Books;
+use super::books::{Books, SymbolBooks};
+use super::candles::Candles;
 use super::connections::Connections;
 use super::events::{BookEvents, publish};
 use super::notices::OwedNotices;
 use super::{FeedOutcome, FeedStats, Source, Windows, is_new};
-use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, Sink, SnapshotMode};
+use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, Role, Sink, SnapshotMode};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
-use crate::event::{Kind, Nanos};
+use crate::event::{Kind, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
 
 /// Publishes the messages of one frame and counts them by outcome.
@@ -18,6 +19,7 @@ pub(super) struct FrameSink<'f> {
     pub connections: &'f mut Connections,
     pub connection: u32,
     pub windows: &'f mut Windows,
+    pub candles: &'f mut Candles,
     pub owed: &'f mut OwedNotices,
     pub stats: &'f FeedStats,
     pub source: Source,
@@ -68,11 +70,8 @@ impl FrameSink<'_> {
                 let mode = self.codec.messages()[usize::from(message)].id_mode;
                 let origin = Origin { kind, symbol, venue_time, received_time };
                 let (windows, stats) = (&mut *self.windows, self.stats);
-                if id.zip(mode).is_none_or(|(id, mode)| is_new(windows, stats, (message, symbol), id, mode)) {
-                    publish(self.publisher, stats, self.wanted, origin, payload)
-                } else {
-                    Ok(0)
-                }
+                let is_new = |of| is_new(windows, stats, (message, symbol), of, venue_time);
+                if id.zip(mode).is_none_or(is_new) { self.event(origin, payload) } else { Ok(0) }
             }
             Ok(Decoded::BookDiff { symbol, venue_time, ids, levels, .. }) => {
                 self.diff(symbol, venue_time, ids, levels)
@@ -85,9 +84,16 @@ impl FrameSink<'_> {
                     Err((kind, text)) => return Ok(self.bad(kind, text)),
                 }
             }
-            Ok(Decoded::Unwanted { .. }) => {
+            Ok(Decoded::Unwanted { kind, symbol }) => {
                 self.stats.unwanted.bump(1);
-                Ok(0)
+                // The book misses the changes, and without numbers nothing else shows that.
+                if kind == Kind::BookSnapshot
+                    && self.books.get(&symbol).is_some_and(SymbolBooks::is_unnumbered)
+                {
+                    self.invalidate(symbol)
+                } else {
+                    Ok(0)
+                }
             }
             Ok(Decoded::Control { .. }) => {
                 self.stats.control.bump(1);
@@ -101,11 +107,78 @@ impl FrameSink<'_> {
             }
             Err(error) => {
                 let text = self.codec.describe(&error);
-                return Ok(self.bad(error.kind(), text));
+                self.bad(error.kind(), text);
+                return self.lose_books(&error);
             }
         };
         self.outcome.decoded += 1;
         dispatched
+    }
+
+    /// Publishes an event, unless it is a candle that is wrong or repeated. Of a ticker that is crossed, bid and ask are
+    /// absent, and the market is stale.
+    #[inline]
+    fn event(&mut self, origin: Origin, payload: &mut Payload) -> Result<u32, NotDispatched> {
+        match payload {
+            Payload::Ticker(ticker) if ticker.bid.zip(ticker.ask).is_some_and(|(bid, ask)| bid >= ask) => {
+                (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity) = (None, None, None, None);
+                self.stats.crossed_tickers.bump(1);
+                let events = publish(self.publisher, self.stats, self.wanted, origin, payload)?;
+                return Ok(events + self.to(origin.symbol, origin.venue_time).stale(StaleReason::Crossed)?);
+            }
+            Payload::Kline(candle) if candle.high < candle.low => {
+                self.stats.bad_candles.bump(1);
+                return Ok(0);
+            }
+            Payload::Kline(candle) if self.candles.is_repeated(origin.symbol, candle) => {
+                self.stats.repeated_candles.bump(1);
+                return Ok(0);
+            }
+            _ => {}
+        }
+        publish(self.publisher, self.stats, self.wanted, origin, payload)
+    }
+
+    /// Makes the books stale that miss the changes of a message that could not be decoded.
+    #[cold]
+    fn lose_books(&mut self, error: &DecodeError) -> Result<u32, NotDispatched> {
+        let info = error.message.map(|message| &self.codec.messages()[usize::from(message)]);
+        // A requested snapshot is not part of the stream.
+        let is_of_book = info.map(|info| match info.role {
+            Role::BookDiff => true,
+            Role::BookSnapshot => info.snapshot == Some(SnapshotMode::Replaces),
+            _ => false,
+        });
+        let symbols: Vec<SymbolId> = match (is_of_book, error.symbol) {
+            (Some(false), _) => return Ok(0),
+            (_, Some(symbol)) => vec![symbol],
+            // Of numbered books, the next diff shows whether one was lost in text that is not a message of the codec.
+            (None, None) => {
+                let unnumbered = self.books.iter().filter(|(_, books)| books.is_unnumbered());
+                unnumbered.map(|(symbol, _)| *symbol).collect()
+            }
+            (Some(true), None) => self.books.keys().copied().collect(),
+        };
+        let mut events = 0;
+        for symbol in symbols {
+            events += self.invalidate(symbol)?;
+        }
+        Ok(events)
+    }
+
+    /// Makes the book of a symbol stale that this connection has.
+    fn invalidate(&mut self, symbol: SymbolId) -> Result<u32, NotDispatched> {
+        let connection = self.connection;
+        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
+        let received_time = self.received_time;
+        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time: None, received_time };
+        let Some(books) = self.books.get_mut(&symbol) else { return Ok(0) };
+        books.invalidate(connection, StaleReason::Undecoded, &mut to)
+    }
+
+    fn to(&mut self, symbol: SymbolId, venue_time: Option<Nanos>) -> BookEvents<'_> {
+        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
+        BookEvents { publisher, stats, owed, symbol, venue_time, received_time: self.received_time }
     }
 
     /// Counts a message that could not be used, and returns the number of its events.

@@ -41,6 +41,14 @@ pub struct FeedStats {
     pub duplicates: Counter,
     /// Messages with an id older than its window.
     pub stale_ids: Counter,
+    /// Restarts of the ids by which repetitions are recognized.
+    pub id_restarts: Counter,
+    /// Tickers whose bid reached the ask, delivered without both.
+    pub crossed_tickers: Counter,
+    /// Candles whose high is below the low, which are not delivered.
+    pub bad_candles: Counter,
+    /// Closed candles with the values of the last one, which are not delivered.
+    pub repeated_candles: Counter,
     /// Diffs and snapshots that are older than their book.
     pub old_books: Counter,
     /// Diffs that were received before.
@@ -89,6 +97,10 @@ impl FeedStats {
             unknown_enums: Counter::default(),
             duplicates: Counter::default(),
             stale_ids: Counter::default(),
+            id_restarts: Counter::default(),
+            crossed_tickers: Counter::default(),
+            bad_candles: Counter::default(),
+            repeated_candles: Counter::default(),
             old_books: Counter::default(),
             repeated_diffs: Counter::default(),
             heartbeats: Counter::default(),

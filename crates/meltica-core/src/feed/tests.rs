@@ -13,6 +13,7 @@ use proptest::sample::{Index, select};
 
 mod beliefs;
 mod connections;
+mod faults;
 mod restart;
 mod source;
 

@@ -368,6 +368,7 @@ event_class! {
         /// - `disconnected`: the connection was lost.
         /// - `silent`: the venue sent nothing for too long.
         /// - `restarted`: the venue's update ids have restarted.
+        /// - `undecoded`: changes of the book could not be decoded.
         /// - `left_out`: the instance had no memory for the symbol and missed its earlier events.
         reason: &'static str = reason.name();
     }

@@ -145,7 +145,7 @@ class ReplayAdapter(Adapter):
             if not self._settings.loop:
                 return
             for producer in self._producers.values():
-                producer.restart()
+                producer.restart(forget_ids=True)
 
     def stop(self) -> None:
         """Requests a stop; `run` returns shortly after. Thread-safe."""
