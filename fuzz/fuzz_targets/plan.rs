@@ -4,9 +4,9 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use meltica_core::codec::{
-    Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode,
-    LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec, Sign, SymbolRule, TextSpec, TimeSpec,
-    TimeUnit,
+    ChecksumRule, ChecksumSpec, Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, Depth,
+    Digits, EnvelopeSpec, FieldSpec, IdMode, Layout, LevelsSpec, Match, MessageSpec, Role, RowSpec,
+    SequenceSpec, Sign, SymbolRule, TextSpec, TimeSpec, TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
@@ -129,6 +129,16 @@ fn sequence(u: &mut Unstructured) -> Result<SequenceSpec> {
     })
 }
 
+fn checksum(u: &mut Unstructured) -> Result<ChecksumSpec> {
+    let rule = ChecksumRule {
+        levels: u.int_in_range(0..=25)?,
+        layout: *u.choose(&[Layout::AsksBids, Layout::Interleaved])?,
+        separator: String::new(),
+        digits: *u.choose(&[Digits::Mantissa, Digits::Shortest])?,
+    };
+    Ok(ChecksumSpec { path: path(u)?, rule, zero_is_none: u.arbitrary()? })
+}
+
 fn message(u: &mut Unstructured) -> Result<MessageSpec> {
     let roles = [
         Role::Event(Kind::Trade),
@@ -160,7 +170,10 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
                 changes: optional(u, path)?,
                 row: row(u)?,
                 sequence: sequence(u)?,
-                checksum: optional(u, path)?,
+                checksum: optional(u, checksum)?,
+                depth: optional(u, |u| {
+                    Ok(if u.arbitrary()? { Depth::Snapshot } else { Depth::Levels(u.arbitrary()?) })
+                })?,
             })
         })?,
     })

@@ -22,6 +22,8 @@
 //! Both sides are sorted arrays with the best level last, as most changes are near the best level and move few others.
 //! The assembler keeps all levels; [`BookAssembler::copy_top`] returns the top of the book.
 
+pub mod checksum;
+mod crc32;
 mod history;
 mod ladder;
 mod outcome;
@@ -70,7 +72,11 @@ pub struct BookAssembler {
     quantity_scale: u8,
     last: u64,
     unnumbered: bool,
+    /// The levels per side that the venue sends.
+    window: Option<usize>,
     state: State,
+    /// The snapshots in a row, up to now, that did not have their checksum.
+    failed_snapshots: u32,
     /// Whether no diff was applied since a snapshot that joined.
     joined: bool,
     /// The id of the last snapshot.
@@ -112,6 +118,17 @@ impl BookAssembler {
     /// Resets the book, after the connection was lost.
     pub fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    /// Sets the number of levels per side to which the book is cut, as its venue sends a window of the levels.
+    pub fn set_window(&mut self, levels: Option<usize>) {
+        self.window = levels;
+    }
+
+    /// Counts a snapshot that does not have its checksum, or does. Returns the number of those in a row that do not.
+    pub fn count_failed(&mut self, has_failed: bool) -> u32 {
+        self.failed_snapshots = if has_failed { self.failed_snapshots + 1 } else { 0 };
+        self.failed_snapshots
     }
 
     /// Makes the book stale until the next snapshot. Returns whether it was synchronised.
@@ -270,6 +287,10 @@ impl BookAssembler {
             }
             self.bids.apply(&own.bids);
             self.asks.apply(&own.asks);
+        }
+        if let Some(levels) = self.window {
+            self.bids.cut(levels);
+            self.asks.cut(levels);
         }
         (self.last, self.joined, self.old_run) = (ids.last(), false, 0);
         let crossed = matches!((self.bids.best(), self.asks.best()), (Some(bid), Some(ask)) if bid >= ask);

@@ -39,11 +39,13 @@ pub use error::{DecodeError, Fault};
 pub use ids::{BookIds, SnapshotMode};
 pub use levels::{Levels, MAX_LEVELS};
 pub use spec::{
-    CodecSpec, Column, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role,
-    RowSpec, SequenceSpec, Sign, SpecError, SymbolRule, TextSpec, TimeSpec, TimeUnit,
+    ChecksumRule, ChecksumSpec, CodecSpec, Column, Convert, Depth, Digits, EnvelopeSpec, FieldSpec, IdMode,
+    Layout, LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec, Sign, SpecError, SymbolRule,
+    TextSpec, TimeSpec, TimeUnit,
 };
 
 pub(crate) use levels::Part;
+pub(crate) use number::rescale;
 
 use std::sync::Arc;
 
@@ -61,6 +63,10 @@ pub struct MessageInfo {
     pub id_mode: Option<IdMode>,
     /// What a book snapshot does with the book of its connection; `None` for other messages.
     pub snapshot: Option<SnapshotMode>,
+    /// The checksum of a book message.
+    pub checksum: Option<ChecksumRule>,
+    /// The window of levels that the venue sends; `None` for all levels.
+    pub depth: Option<Depth>,
 }
 
 /// A compiled declaration, shared by the decoders of a venue's connections.

@@ -5,11 +5,13 @@
 
 mod books;
 mod candles;
+mod checks;
 mod connections;
 mod events;
 mod frame;
 mod notices;
 mod outcome;
+mod restart;
 mod source;
 mod stats;
 
@@ -17,14 +19,15 @@ use crate::clock;
 use crate::codec::{Codec, Decoder, IdMode};
 use crate::dedupe::{IdStatus, Opaque, Restarting};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
-use crate::event::{Book, Event, Kind, Nanos, Notice, Payload, StaleReason, VenueId};
+use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use books::{Books, SymbolBooks};
 use candles::Candles;
+use checks::Checks;
 use connections::Connections;
 use events::{BookEvents, publish, publish_book};
 use frame::FrameSink;
@@ -83,6 +86,7 @@ pub struct Feed {
     published: BTreeMap<SymbolId, u64>,
     windows: Windows,
     candles: Candles,
+    checks: Checks,
     owed: OwedNotices,
     stats: Arc<FeedStats>,
     /// Whether the venue's times are the received times of messages, and the latest of them.
@@ -110,6 +114,7 @@ impl Feed {
             published: BTreeMap::new(),
             windows: Windows::default(),
             candles: Candles::default(),
+            checks: Checks::default(),
             owed: OwedNotices::default(),
             stats,
             by_venue_time: false,
@@ -171,6 +176,7 @@ impl Feed {
             connection,
             windows: &mut self.windows,
             candles: &mut self.candles,
+            checks: &mut self.checks,
             owed: &mut self.owed,
             stats: &self.stats,
             source,
@@ -241,77 +247,19 @@ impl Feed {
         self.decoder.as_mut().map_or(Ok(()), |decoder| decoder.list_symbols(category, symbols))
     }
 
-    /// Resets the feed after all connections were lost: every symbol with events since the last restart is stale until its
-    /// next event, every book until its next snapshot. The venue repeats ids after a reconnect, so they stay known.
-    ///
-    /// # Errors
-    /// As [`Self::frame`]. The notices that were not dispatched are published before the next event.
-    pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
-        self.connections.clear();
-        self.books.values_mut().for_each(SymbolBooks::reset);
-        self.lose(received_time, |_| true);
-        self.owed.publish(&mut self.publisher, &self.stats)
-    }
-
     /// Returns whether frames of the connection were received since it was lost.
     pub fn is_open(&self, connection: u32) -> bool {
         self.connections.is_open(connection)
     }
 
+    /// Sets whether the checksums of books are verified.
+    pub fn verify_checksums(&mut self, enabled: bool) {
+        self.checks.enabled = enabled;
+    }
+
     /// Forgets the ids of messages, before the same ones are delivered again on purpose.
     pub fn forget_ids(&mut self) {
         self.windows.clear();
-    }
-
-    /// Resets one connection after it was lost: the symbols that no other connection delivers are stale. The good books of
-    /// other connections are published in place of those of the lost one.
-    ///
-    /// # Errors
-    /// As [`Self::restart`].
-    pub fn restart_connection(
-        &mut self,
-        connection: u32,
-        received_time: Nanos,
-    ) -> Result<u32, NotDispatched> {
-        let closed = self.connections.close(connection);
-        if closed.is_last {
-            return self.restart(received_time);
-        }
-        let (mut events, mut stale) = (0, BTreeSet::new());
-        for (&symbol, books) in &mut self.books {
-            let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);
-            let mut to = BookEvents { publisher, stats, owed, symbol, venue_time: None, received_time };
-            match books.lose(connection, &mut to)? {
-                Some(n) => events += n,
-                None => drop(stale.insert(symbol)),
-            }
-        }
-        let connections = std::mem::take(&mut self.connections);
-        self.lose(received_time, |symbol| {
-            let is_lost = |kind: &Kind| {
-                *kind != Kind::BookSnapshot
-                    && closed.delivered(*kind, symbol)
-                    && !connections.delivers(*kind, symbol)
-            };
-            stale.contains(&symbol) || Notice::StaleFeed.concerns().iter().any(is_lost)
-        });
-        self.connections = connections;
-        Ok(events + self.owed.publish(&mut self.publisher, &self.stats)?)
-    }
-
-    /// Adds the notices of the symbols that are `lost` and have events since they were lost last.
-    fn lose(&mut self, received_time: Nanos, lost: impl Fn(SymbolId) -> bool) {
-        let mut published = BTreeMap::new();
-        for kind in Notice::StaleFeed.concerns() {
-            for (symbol, events) in self.publisher.published(*kind) {
-                *published.entry(symbol).or_insert(0) += events;
-            }
-        }
-        for (symbol, events) in published.into_iter().filter(|(symbol, _)| lost(*symbol)) {
-            if self.published.insert(symbol, events).unwrap_or(0) != events {
-                self.owed.add(&self.stats, symbol, StaleReason::Disconnected, (None, received_time));
-            }
-        }
     }
 
     /// Publishes the notices that were not dispatched, which come before every later market event.
@@ -345,6 +293,9 @@ impl Feed {
     pub fn publish(&mut self, mut origin: Origin, mut payload: Payload) -> Result<bool, NotDispatched> {
         if origin.kind.is_notice() {
             return self.publish_notice(origin, &payload);
+        }
+        if let Payload::Instrument(instrument) = &payload {
+            self.checks.list(origin.symbol, instrument);
         }
         // An event about the account does not depend on what is known of the market.
         if !origin.kind.is_private() {

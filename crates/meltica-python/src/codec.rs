@@ -5,9 +5,9 @@ mod messages;
 use crate::convert::value_error;
 use crate::errors::CodecError;
 use meltica_core::codec::{
-    Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, EnvelopeSpec, FieldSpec, IdMode,
-    LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec, Sign, SnapshotMode, SymbolRule, TextSpec,
-    TimeSpec, TimeUnit,
+    ChecksumRule, ChecksumSpec, Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, Depth,
+    Digits, EnvelopeSpec, FieldSpec, IdMode, Layout, LevelsSpec, Match, MessageSpec, Role, RowSpec,
+    SequenceSpec, Sign, SnapshotMode, SymbolRule, TextSpec, TimeSpec, TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
@@ -155,7 +155,35 @@ fn levels(object: &Any<'_>) -> PyResult<LevelsSpec> {
         changes: get(object, "changes")?,
         row: row(&object.getattr("row")?)?,
         sequence: sequence(&object.getattr("sequence")?)?,
-        checksum: get(object, "checksum")?,
+        checksum: optional(object, "checksum", checksum)?,
+        depth: optional(object, "depth", depth)?,
+    })
+}
+
+fn depth(object: &Any<'_>) -> PyResult<Depth> {
+    match object.extract::<u32>() {
+        Ok(levels) if levels > 0 => Ok(Depth::Levels(levels)),
+        _ if object.extract::<&str>().is_ok_and(|text| text == "snapshot") => Ok(Depth::Snapshot),
+        _ => {
+            let text =
+                "codec declaration: expected depth to be None, a number of levels or \"snapshot\", saw";
+            Err(CodecError::new_err(format!("{text} {}", object.repr()?)))
+        }
+    }
+}
+
+fn checksum(object: &Any<'_>) -> PyResult<ChecksumSpec> {
+    let layouts = [("asks_bids", Layout::AsksBids), ("interleaved", Layout::Interleaved)];
+    let digits = [("mantissa", Digits::Mantissa), ("shortest", Digits::Shortest)];
+    Ok(ChecksumSpec {
+        path: get(object, "path")?,
+        rule: ChecksumRule {
+            levels: get(object, "levels")?,
+            layout: one_of("a checksum's layout", &get::<String>(object, "layout")?, &layouts)?,
+            separator: get(object, "separator")?,
+            digits: one_of("a checksum's digits", &get::<String>(object, "digits")?, &digits)?,
+        },
+        zero_is_none: get(object, "zero_is_none")?,
     })
 }
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meltica.adapters.codec import (
         NEWEST_LEVEL,
         Chain,
+        Checksum,
         Codec,
         Convert,
         Envelope,
@@ -92,6 +93,7 @@ __all__ = [
     "Balance",
     "CancelAllScope",
     "Chain",
+    "Checksum",
     "Codec",
     "ConfigError",
     "Convert",
@@ -162,6 +164,7 @@ _MODULES = {
     "meltica.adapters.codec": (
         "NEWEST_LEVEL",
         "Chain",
+        "Checksum",
         "Codec",
         "Convert",
         "Envelope",

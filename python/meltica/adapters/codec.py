@@ -181,6 +181,29 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Checksum:
+    """A CRC-32 over the digits of the best levels, which is compared with the book after each message.
+
+    A book that does not have its checksum is stale until the next snapshot. `mantissa` digits are those on
+    the scale of the instrument, which the adapter publishes as `InstrumentUpdate`; checksums of other symbols
+    are counted as unverified.
+    """
+
+    path: str
+    """A 32-bit number, signed or not."""
+    levels: int = 10
+    """Levels a side."""
+    layout: Literal["asks_bids", "interleaved"] = "asks_bids"
+    """All asks, then all bids; or the best bid, the best ask, the second bid, and so on."""
+    separator: str = ""
+    """Text between two numbers."""
+    digits: Literal["mantissa", "shortest"] = "mantissa"
+    """Every digit without the point and zeros in front; or the number without zeros at its end."""
+    zero_is_none: bool = False
+    """Whether the venue writes 0 for a missing checksum."""
+
+
+@dataclass(frozen=True, slots=True)
 class Levels:
     """The paths of the levels, and the update ids, of a book message.
 
@@ -193,8 +216,12 @@ class Levels:
     asks: str | tuple[str, ...] = ()
     changes: str | None = None
     row: Row = field(default_factory=Row)
-    checksum: str | None = None
-    """Checksum of the book after the message, a 32-bit number, signed or not."""
+    checksum: Checksum | None = None
+    """Checksum of the book after the message."""
+    depth: int | Literal["snapshot"] | None = None
+    """Where the venue sends a window of the levels, to which the book is cut: their number a side, or
+    `snapshot` for that of the last snapshot. None: the venue sends all levels, or keeps its window itself.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,14 @@ impl<const ASKS: bool> Ladder<ASKS> {
         self.tombstones = 0;
     }
 
+    /// Removes all but the best `levels`.
+    pub fn cut(&mut self, levels: usize) {
+        if self.len() > levels {
+            let live = self.live().len();
+            self.levels.drain(..live - levels);
+        }
+    }
+
     /// Returns the levels without tombstones, with keys in place of prices.
     pub fn live(&mut self) -> &mut [PriceLevel] {
         if self.tombstones != 0 {

@@ -3,6 +3,7 @@ use crate::event::PriceLevel;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+mod checksums;
 mod sequences;
 
 fn levels(bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Levels {

@@ -9,15 +9,15 @@ use super::plan::{
     TextAt, TextMatch, TimeAt, word,
 };
 use super::spec::{
-    CodecSpec, Column, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, RowSpec,
-    SequenceSpec, SpecError, TextSpec, TimeSpec,
+    CodecSpec, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec,
+    SpecError, TextSpec, TimeSpec,
 };
 use super::symbols::Symbols;
 use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo};
 use crate::event::Side;
 pub(super) use paths::Tables;
 use paths::{Paths, Scope, entry, is_key};
-use rows::{row_columns, row_plan};
+use rows::row_plan;
 use schema::schema;
 
 /// The paths and faults of a declaration, collected message by message.
@@ -216,7 +216,7 @@ impl Compiler {
             }
             return None;
         };
-        let LevelsSpec { bids, asks, changes, row, sequence, checksum } = levels;
+        let LevelsSpec { bids, asks, changes, row, sequence, checksum, depth: _ } = levels;
         let path = |part: &str| format!("{}.{part}", spec.name);
         if spec.role == Role::BookDiff && spec.id.is_some() {
             self.fault(&path("id"), "expected none: update ids identify the repetitions of a book message");
@@ -239,41 +239,13 @@ impl Compiler {
         Some(LevelsPlan {
             lists,
             sequence: self.sequence(spec, sequence),
-            checksum: self.optional(&path("checksum"), checksum.as_ref()),
+            checksum: checksum.as_ref().map(|checksum| {
+                if checksum.rule.levels == 0 {
+                    self.fault(&path("checksum.levels"), "expected at least one level");
+                }
+                (self.slot(&path("checksum"), &checksum.path), checksum.zero_is_none)
+            }),
         })
-    }
-
-    /// Returns the index of a row, which it adds if it is new.
-    fn row(&mut self, place: &str, row: &RowSpec) -> u8 {
-        let columns = row_columns(row);
-        let used: Vec<_> = columns.iter().flatten().collect();
-        let keys = used.iter().filter(|column| matches!(column, Column::Key(_))).count();
-        if keys != 0 && keys != used.len() {
-            self.fault(place, "expected either positions or keys, saw both");
-        }
-        for (i, column) in used.iter().enumerate() {
-            match column {
-                Column::At(at) if *at >= 8 => self.fault(place, format_args!("expected 0 to 7, saw {at}")),
-                Column::Key(key) if !is_key(key) => {
-                    self.fault(place, format_args!("expected a key, saw {key:?}"));
-                }
-                column if used[..i].contains(column) => {
-                    self.fault(place, format_args!("expected different columns, saw {column:?} twice"));
-                }
-                _ => {}
-            }
-        }
-        if row.side.is_some() == row.sides.is_empty() {
-            self.fault(place, "expected a side and the texts of the sides, or neither");
-        }
-        for (_, name) in row.sides.iter().filter(|(_, name)| Side::from_name(name).is_none()) {
-            self.fault(place, format_args!("expected Buy or Sell, saw {name:?}"));
-        }
-        let at = self.rows.iter().position(|other| other == row).unwrap_or_else(|| {
-            self.rows.push(row.clone());
-            self.rows.len() - 1
-        });
-        at as u8
     }
 
     fn sequence(&mut self, spec: &MessageSpec, sequence: &SequenceSpec) -> Sequence {
@@ -431,6 +403,8 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         role: message.role,
         id_mode: message.id.map(|(_, mode)| mode),
         snapshot: message.snapshot,
+        depth: message.levels.as_ref().and_then(|levels| levels.depth),
+        checksum: message.levels.and_then(|levels| levels.checksum).map(|checksum| checksum.rule),
     });
     Ok(Codec {
         name: spec.name,

@@ -222,7 +222,8 @@ pub(super) struct LevelsPlan {
     /// The slots of the lists.
     pub lists: Vec<(Slot, List)>,
     pub sequence: Sequence,
-    pub checksum: Option<Slot>,
+    /// The slot of the checksum, and whether 0 is none.
+    pub checksum: Option<(Slot, bool)>,
 }
 
 /// A text, or a part of it.

@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
             Sequence::Unnumbered => BookIds::Unnumbered,
         };
         let checksum = match plan.checksum {
-            Some(slot) => self.checksum(slot)?,
+            Some((slot, zero_is_none)) => self.checksum(slot)?.filter(|sum| *sum != 0 || !zero_is_none),
             None => None,
         };
         Ok((ids, checksum))

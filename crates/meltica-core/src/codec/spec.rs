@@ -259,8 +259,61 @@ pub struct LevelsSpec {
     pub row: RowSpec,
     /// The update ids.
     pub sequence: SequenceSpec,
-    /// The path of the checksum of the book after the message, a 32-bit number, signed or unsigned.
-    pub checksum: Option<String>,
+    /// The checksum of the book after the message.
+    pub checksum: Option<ChecksumSpec>,
+    /// The window of levels that the venue sends, to which the book is cut; `None` for all levels.
+    pub depth: Option<Depth>,
+}
+
+/// The number of levels per side that a venue sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// This many.
+    Levels(u32),
+    /// Those of the longer side of the last snapshot.
+    Snapshot,
+}
+
+/// The checksum of a book: a CRC-32 over the digits of its best levels.
+#[derive(Debug, Clone)]
+pub struct ChecksumSpec {
+    /// The path of a 32-bit number, signed or unsigned.
+    pub path: String,
+    /// What it covers.
+    pub rule: ChecksumRule,
+    /// Whether the venue writes 0 for a missing checksum.
+    pub zero_is_none: bool,
+}
+
+/// The text that a checksum covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChecksumRule {
+    /// The number of levels per side.
+    pub levels: usize,
+    /// The order of the levels.
+    pub layout: Layout,
+    /// The text between two numbers.
+    pub separator: String,
+    /// The form of the numbers.
+    pub digits: Digits,
+}
+
+/// The order of the levels in the text of a checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// All asks, then all bids.
+    AsksBids,
+    /// The best bid, the best ask, the second bid, and so on.
+    Interleaved,
+}
+
+/// The form of the numbers in the text of a checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digits {
+    /// All digits on the scale of the instrument, without the point and zeros in front.
+    Mantissa,
+    /// The number with a point and without zeros at the end.
+    Shortest,
 }
 
 /// One message of a venue.

@@ -4,9 +4,10 @@
 //! one, are published. A newer connection becomes active once its book is good and as new, so that a planned change of
 //! connections leaves no hole. If the active book is stale, any good one replaces it.
 
+use super::checks::Check;
 use super::events::BookEvents;
 use crate::book::{BookAssembler, DiffOutcome, SnapshotOutcome};
-use crate::codec::{BookIds, Levels, SnapshotMode};
+use crate::codec::{BookIds, Depth, Levels, SnapshotMode};
 use crate::dispatch::NotDispatched;
 use crate::event::StaleReason;
 use crate::names::SymbolId;
@@ -69,11 +70,16 @@ impl SymbolBooks {
         connection: u32,
         ids: BookIds,
         levels: &Levels,
+        check: &mut Check<'_>,
         to: &mut BookEvents<'_>,
     ) -> Result<u32, NotDispatched> {
         let at = self.position(connection);
         let stats = to.stats;
         let counter = match self.books[at].1.diff(ids, to.venue_time, levels) {
+            DiffOutcome::Applied if check.has_failed(&mut self.books[at].1, false) => {
+                self.books[at].1.invalidate();
+                return self.stale(at, StaleReason::Checksum, to);
+            }
             DiffOutcome::Applied => return self.publish(at, ids.first(), to),
             DiffOutcome::BufferFull { first_time: true } => {
                 stats.buffered.bump(1);
@@ -100,12 +106,18 @@ impl SymbolBooks {
         ids: BookIds,
         mode: SnapshotMode,
         levels: &Levels,
+        check: &mut Check<'_>,
         to: &mut BookEvents<'_>,
     ) -> Result<u32, NotDispatched> {
         let at = self.position(connection);
         // A book that is not published may become so by the snapshot; then its buffered diffs have no events of their own.
         let is_active = at == self.active;
         let (mut events, mut failed) = (0, None);
+        self.books[at].1.set_window(match check.depth {
+            None => None,
+            Some(Depth::Levels(levels)) => Some(levels as usize),
+            Some(Depth::Snapshot) => Some(levels.bids.len().max(levels.asks.len())),
+        });
         let outcome = self.books[at].1.snapshot(ids, mode, levels, |book, first| {
             if is_active && failed.is_none() {
                 match to.book(book, first) {
@@ -122,6 +134,10 @@ impl SymbolBooks {
             + match outcome {
                 // Each buffered diff has published its own event. Without buffered diffs the snapshot is published.
                 SnapshotOutcome::Synced { applied } if is_active && applied > 0 => 0,
+                SnapshotOutcome::Synced { applied: 0 } if check.has_failed(&mut self.books[at].1, true) => {
+                    self.books[at].1.invalidate();
+                    self.stale(at, StaleReason::Checksum, to)?
+                }
                 SnapshotOutcome::Synced { .. } => self.publish(at, self.books[at].1.last_update_id(), to)?,
                 SnapshotOutcome::TooOld => {
                     stats.old_snapshots.bump(1);

@@ -2,6 +2,7 @@
 
 use super::books::{Books, SymbolBooks};
 use super::candles::Candles;
+use super::checks::Checks;
 use super::connections::Connections;
 use super::events::{BookEvents, publish};
 use super::notices::OwedNotices;
@@ -20,6 +21,7 @@ pub(super) struct FrameSink<'f> {
     pub connection: u32,
     pub windows: &'f mut Windows,
     pub candles: &'f mut Candles,
+    pub checks: &'f mut Checks,
     pub owed: &'f mut OwedNotices,
     pub stats: &'f FeedStats,
     pub source: Source,
@@ -73,14 +75,14 @@ impl FrameSink<'_> {
                 let is_new = |of| is_new(windows, stats, (message, symbol), of, venue_time);
                 if id.zip(mode).is_none_or(is_new) { self.event(origin, payload) } else { Ok(0) }
             }
-            Ok(Decoded::BookDiff { symbol, venue_time, ids, levels, .. }) => {
-                self.diff(symbol, venue_time, ids, levels)
+            Ok(Decoded::BookDiff { message, symbol, venue_time, ids, levels, checksum }) => {
+                self.diff(message, symbol, venue_time, ids, levels, checksum)
             }
-            Ok(Decoded::BookSnapshot { message, symbol, venue_time, ids, levels, .. }) => {
+            Ok(Decoded::BookSnapshot { message, symbol, venue_time, ids, levels, checksum }) => {
                 let mode = self.codec.messages()[usize::from(message)].snapshot;
                 let mode = mode.unwrap_or(SnapshotMode::Joins);
                 match self.source.symbol(symbol, self.only_symbol) {
-                    Ok(symbol) => self.snapshot(symbol, venue_time, (ids, mode), levels),
+                    Ok(symbol) => self.snapshot(message, symbol, venue_time, (ids, mode), levels, checksum),
                     Err((kind, text)) => return Ok(self.bad(kind, text)),
                 }
             }
@@ -191,27 +193,36 @@ impl FrameSink<'_> {
 
     fn diff(
         &mut self,
+        message: u16,
         symbol: SymbolId,
         venue_time: Option<Nanos>,
         ids: BookIds,
         levels: &Levels,
+        checksum: Option<u32>,
     ) -> Result<u32, NotDispatched> {
-        let Self { connection, received_time, .. } = *self;
+        let (connection, info) = (self.connection, &self.codec.messages()[usize::from(message)]);
+        let mut check = self.checks.of(self.stats, info, symbol, checksum);
         let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
-        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
-        self.books.entry(symbol).or_default().diff(connection, ids, levels, &mut to)
+        let mut to =
+            BookEvents { publisher, stats, owed, symbol, venue_time, received_time: self.received_time };
+        self.books.entry(symbol).or_default().diff(connection, ids, levels, &mut check, &mut to)
     }
 
     fn snapshot(
         &mut self,
+        message: u16,
         symbol: SymbolId,
         venue_time: Option<Nanos>,
         (ids, mode): (BookIds, SnapshotMode),
         levels: &Levels,
+        checksum: Option<u32>,
     ) -> Result<u32, NotDispatched> {
-        let Self { connection, received_time, .. } = *self;
+        let (connection, info) = (self.connection, &self.codec.messages()[usize::from(message)]);
+        let mut check = self.checks.of(self.stats, info, symbol, checksum);
         let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
-        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
-        self.books.entry(symbol).or_default().snapshot(connection, ids, mode, levels, &mut to)
+        let mut to =
+            BookEvents { publisher, stats, owed, symbol, venue_time, received_time: self.received_time };
+        let books = self.books.entry(symbol).or_default();
+        books.snapshot(connection, ids, mode, levels, &mut check, &mut to)
     }
 }

@@ -41,6 +41,14 @@ pub struct FeedStats {
     pub duplicates: Counter,
     /// Messages with an id older than its window.
     pub stale_ids: Counter,
+    /// Checksums of books that were right.
+    pub checksums_verified: Counter,
+    /// Checksums that were not verified: the scales of the instrument are not known, or the verification is off.
+    pub checksums_unverified: Counter,
+    /// Checksums that were not those of their book.
+    pub checksums_failed: Counter,
+    /// Books of which three snapshots in a row did not have their checksum: the declared layout or the scales are wrong.
+    pub checksum_faults: Counter,
     /// Restarts of the ids by which repetitions are recognized.
     pub id_restarts: Counter,
     /// Tickers whose bid reached the ask, delivered without both.
@@ -97,6 +105,10 @@ impl FeedStats {
             unknown_enums: Counter::default(),
             duplicates: Counter::default(),
             stale_ids: Counter::default(),
+            checksums_verified: Counter::default(),
+            checksums_unverified: Counter::default(),
+            checksums_failed: Counter::default(),
+            checksum_faults: Counter::default(),
             id_restarts: Counter::default(),
             crossed_tickers: Counter::default(),
             bad_candles: Counter::default(),

@@ -200,7 +200,16 @@ fn other_spec() -> CodecSpec {
         bids: vec!["data.bids".into()],
         asks: vec!["data.asks".into()],
         sequence: SequenceSpec::Chain { last: "data.seqId".into(), prev: Some("data.prevSeqId".into()) },
-        checksum: Some("data.checksum".into()),
+        checksum: Some(super::ChecksumSpec {
+            path: "data.checksum".into(),
+            rule: super::ChecksumRule {
+                levels: 25,
+                layout: super::Layout::Interleaved,
+                separator: ":".into(),
+                digits: super::Digits::Shortest,
+            },
+            zero_is_none: true,
+        }),
         ..super::LevelsSpec::default()
     });
     CodecSpec {

@@ -1,0 +1,74 @@
+//! Lost connections.
+
+use super::Feed;
+use super::books::SymbolBooks;
+use super::events::BookEvents;
+use crate::dispatch::NotDispatched;
+use crate::event::{Kind, Nanos, Notice, StaleReason};
+use crate::names::SymbolId;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Feed {
+    /// Resets the feed after all connections were lost: every symbol with events since the last restart is stale until its
+    /// next event, every book until its next snapshot. The venue repeats ids after a reconnect, so they stay known.
+    ///
+    /// # Errors
+    /// As [`Self::frame`]. The notices that were not dispatched are published before the next event.
+    pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
+        self.connections.clear();
+        self.books.values_mut().for_each(SymbolBooks::reset);
+        self.lose(received_time, |_| true);
+        self.owed.publish(&mut self.publisher, &self.stats)
+    }
+
+    /// Resets one connection after it was lost: the symbols that no other connection delivers are stale. The good books of
+    /// other connections are published in place of those of the lost one.
+    ///
+    /// # Errors
+    /// As [`Self::restart`].
+    pub fn restart_connection(
+        &mut self,
+        connection: u32,
+        received_time: Nanos,
+    ) -> Result<u32, NotDispatched> {
+        let closed = self.connections.close(connection);
+        if closed.is_last {
+            return self.restart(received_time);
+        }
+        let (mut events, mut stale) = (0, BTreeSet::new());
+        for (&symbol, books) in &mut self.books {
+            let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);
+            let mut to = BookEvents { publisher, stats, owed, symbol, venue_time: None, received_time };
+            match books.lose(connection, &mut to)? {
+                Some(n) => events += n,
+                None => drop(stale.insert(symbol)),
+            }
+        }
+        let connections = std::mem::take(&mut self.connections);
+        self.lose(received_time, |symbol| {
+            let is_lost = |kind: &Kind| {
+                *kind != Kind::BookSnapshot
+                    && closed.delivered(*kind, symbol)
+                    && !connections.delivers(*kind, symbol)
+            };
+            stale.contains(&symbol) || Notice::StaleFeed.concerns().iter().any(is_lost)
+        });
+        self.connections = connections;
+        Ok(events + self.owed.publish(&mut self.publisher, &self.stats)?)
+    }
+
+    /// Adds the notices of the symbols that are `lost` and have events since they were lost last.
+    fn lose(&mut self, received_time: Nanos, lost: impl Fn(SymbolId) -> bool) {
+        let mut published = BTreeMap::new();
+        for kind in Notice::StaleFeed.concerns() {
+            for (symbol, events) in self.publisher.published(*kind) {
+                *published.entry(symbol).or_insert(0) += events;
+            }
+        }
+        for (symbol, events) in published.into_iter().filter(|(symbol, _)| lost(*symbol)) {
+            if self.published.insert(symbol, events).unwrap_or(0) != events {
+                self.owed.add(&self.stats, symbol, StaleReason::Disconnected, (None, received_time));
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Checksums of the venue: a book that does not have its checksum is stale until a snapshot.
+
+use super::*;
+use crate::codec::{ChecksumRule, ChecksumSpec, Digits, Layout};
+
+fn crc32(text: &str) -> u32 {
+    !text.bytes().fold(!0, |crc: u32, byte| {
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 },
+        )
+    })
+}
+
+/// Returns a feed of diffs with a checksum in `c`, whose book has the bid 1 and the ask 2.
+fn plane() -> Plane {
+    let mut plane = Plane::new();
+    let mut spec = binance_spec();
+    for levels in spec.messages.iter_mut().filter_map(|message| message.levels.as_mut()) {
+        let rule = ChecksumRule {
+            levels: 10,
+            layout: Layout::Interleaved,
+            separator: ":".into(),
+            digits: Digits::Shortest,
+        };
+        levels.checksum = Some(ChecksumSpec { path: "c".into(), rule, zero_is_none: true });
+    }
+    plane.feed.decoder = Some(Decoder::new(Codec::compile(spec).unwrap(), plane.feed.publisher.provider()));
+    assert_eq!(request(&mut plane, 100, "1:1:2:1"), ["100"]);
+    plane
+}
+
+fn texts(items: Vec<Item>) -> Vec<String> {
+    let text = |item: Item| match &item.payload {
+        Payload::Book(book) => book.last_update_id.to_string(),
+        Payload::MarketStale(reason) => reason.name().into(),
+        other => panic!("{other:?}"),
+    };
+    items.into_iter().map(text).collect()
+}
+
+fn request(plane: &mut Plane, last: u64, text: &str) -> Vec<String> {
+    let checksum = crc32(text);
+    let frame = format!(r#"{{"lastUpdateId":{last},"bids":[["1","1"]],"asks":[["2","1"]],"c":{checksum}}}"#);
+    plane.feed.restart(0).unwrap();
+    while plane.reader.has_work() {
+        plane.reader.read(plane.dispatcher.watermark(), 64, &mut Vec::new());
+    }
+    plane.last = plane.dispatcher.watermark();
+    let source = Source::Request(SymbolId::intern("BTC-USDT"));
+    let events = plane.feed.frame_from(source, 0, frame.as_bytes(), 0).unwrap().events;
+    texts(plane.read(events))
+}
+
+fn change(plane: &mut Plane, id: u64, checksum: u32) -> Vec<String> {
+    let frame = format!(
+        r#"{{"e":"depthUpdate","E":{id},"s":"BTCUSDT","U":{id},"u":{id},"b":[["1.50","{id}"]],"a":[],"c":{checksum}}}"#
+    );
+    texts(plane.run(frame.as_bytes()))
+}
+
+#[test]
+fn a_book_without_its_checksum_is_stale_until_a_snapshot() {
+    let mut plane = plane();
+    assert_eq!(change(&mut plane, 101, crc32("1.5:101:2:1:1:1")), ["101"]);
+    assert_eq!(change(&mut plane, 102, 0), ["102"], "none was sent");
+    assert_eq!(change(&mut plane, 103, 7), ["checksum"]);
+    assert_eq!(plane.feed.unsynced(), [SymbolId::intern("BTC-USDT")]);
+    assert!(change(&mut plane, 104, 7).is_empty(), "it waits for a snapshot");
+    assert_eq!(request(&mut plane, 104, "1:1:2:1"), ["104"]);
+    let stats = &plane.feed.stats;
+    assert_eq!((stats.checksums_verified.get(), stats.checksums_failed.get()), (3, 1));
+}
+
+#[test]
+fn snapshots_that_fail_in_a_row_are_a_fault_and_the_verification_can_be_switched_off() {
+    let mut plane = plane();
+    for _ in 0..3 {
+        assert_eq!(request(&mut plane, 200, "wrong"), ["checksum"]);
+    }
+    plane.feed.verify_checksums(false);
+    assert_eq!(request(&mut plane, 200, "wrong"), ["200"]);
+    assert_eq!(
+        (plane.feed.stats.checksums_failed.get(), plane.feed.stats.checksums_unverified.get()),
+        (3, 1)
+    );
+}
