@@ -25,7 +25,7 @@ def recorded(number: int) -> dict[str, Any]:
         "type": "Trade",
         "provider": "binance",
         "symbol": "BTC-USDT",
-        "receivedTime": 1 + number,
+        "ingestTs": f"2026-01-01T00:00:0{number}Z",
         "payload": trade,
     }
 

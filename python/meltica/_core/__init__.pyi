@@ -6,7 +6,7 @@ Events, the account's events, the simulator and the benchmarks are submodules; a
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from os import PathLike
-from typing import Any, Final, Literal, NotRequired, Protocol, Self, TypeAlias, TypedDict, final
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from meltica._core.account import BalanceUpdate, ExecReport, RiskControl
 from meltica._core.benchmarks import (
@@ -299,16 +299,6 @@ class Timer:
     def cancel(self) -> None:
         """Stops the timer; it does not fire again. Cancelling twice is allowed."""
 
-class DecodedMessage(TypedDict):
-    """A message of a frame, as `Codec.decode` describes it."""
-
-    outcome: Literal["event", "diff", "snapshot", "control", "unmatched", "refused"]
-    message: NotRequired[str]
-    symbol: NotRequired[str]
-    present: NotRequired[list[str]]
-    payload: NotRequired[dict[str, Any]]
-    error: NotRequired[str]
-
 @final
 class Codec:
     """A compiled codec: decodes the frames of one venue.
@@ -320,7 +310,7 @@ class Codec:
     @property
     def name(self) -> str:
         """Name of the codec, from its declaration."""
-    def decode(self, frame: bytes) -> list[DecodedMessage]:
+    def decode(self, frame: bytes) -> list[dict[str, Any]]:
         """Decodes one frame, without a feed: books are not assembled, and repeated messages are not removed.
 
         Returns a dictionary for each message of the frame: `outcome` is `event`, `diff`, `snapshot`, `control`,
