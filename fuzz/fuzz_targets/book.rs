@@ -91,7 +91,7 @@ fuzz_target!(|messages: Vec<Message>| {
         let mut good = None;
         let apply_message = |decoded: Result<Decoded<'_>, DecodeError>| match decoded {
             Err(error) => assert_eq!(error.kind(), "overflow", "{frame}"),
-            Ok(Decoded::BookDiff { ids: ids @ BookIds::Range { first, last, .. }, levels, .. }) => {
+            Ok(Decoded::BookDiff { ids: ids @ BookIds::Range { .. }, levels, .. }) => {
                 let outcome = book.diff(ids, None, levels);
                 match outcome {
                     DiffOutcome::Gap { .. } => assert_eq!(message.skipped % 8, 7),
@@ -103,7 +103,12 @@ fuzz_target!(|messages: Vec<Message>| {
             }
             Ok(Decoded::BookSnapshot { ids: BookIds::Range { last, .. }, levels, .. }) => {
                 // Buffered diffs are older than this snapshot.
-                let outcome = book.snapshot(BookIds::Range { first: last, last, prev: None }, SnapshotMode::Joins, levels, |_, _| panic!("buffered diffs are older"));
+                let outcome = book.snapshot(
+                    BookIds::Range { first: last, last, prev: None },
+                    SnapshotMode::Joins,
+                    levels,
+                    |_, _| panic!("buffered diffs are older"),
+                );
                 bids.clear();
                 asks.clear();
                 good = Some(outcome == SnapshotOutcome::Synced { applied: 0 });

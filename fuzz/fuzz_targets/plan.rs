@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use meltica_core::codec::{
     ChecksumRule, ChecksumSpec, Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, Depth,
     Digits, EnvelopeSpec, FieldSpec, IdMode, Layout, LevelsSpec, Match, MessageSpec, Role, RowSpec,
-    SequenceSpec, Sign, SymbolRule, TextSpec, TimeSpec, TimeUnit,
+    SequenceSpec, Sign, SnapshotMode, SymbolRule, TextSpec, TimeSpec, TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
@@ -163,6 +163,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         })?,
         id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
         fields: many(u, 8, field)?,
+        snapshot: optional(u, |u| Ok(*u.choose(&[SnapshotMode::Joins, SnapshotMode::Replaces])?))?,
         levels: optional(u, |u| {
             Ok(LevelsSpec {
                 bids: many(u, 2, path)?,

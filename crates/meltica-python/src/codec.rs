@@ -258,6 +258,7 @@ fn symbol_rule(object: &Any<'_>) -> PyResult<SymbolRule> {
         aliases: pairs(object, "aliases")?,
         suffixes: pairs(object, "suffixes")?,
         contract: get(object, "contract")?,
+        pairs_only: get(object, "pairs_only")?,
     })
 }
 

@@ -78,6 +78,11 @@ class SymbolRule:
     """
     contract: str | None = None
     """Third part of the symbols that consist of base and quote only, such as `PERP`."""
+    pairs_only: bool = False
+    """Whether other symbols than `BASE-QUOTE` are refused.
+
+    For a venue that counts its derivatives in contracts, since quantities of events are in the base currency.
+    """
 
 
 @dataclass(frozen=True, slots=True)

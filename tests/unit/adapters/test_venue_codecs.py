@@ -80,6 +80,14 @@ def test_two_connections_publish_no_book_that_is_not_the_markets(name: str) -> N
     assert published > 250
 
 
+def test_derivatives_in_contracts_are_refused() -> None:
+    stream, instruments, _ = VENUES["okx"]
+    assert {i.contract is None for i in instruments} == {True, False}
+    result = fed.feed(OKX, generate(stream, instruments, steps=60))
+    delivered = {event.symbol for kind in (Trade, Ticker, BookSnapshot) for event in result.of(kind)}
+    assert delivered == {i.symbol for i in instruments if i.contract is None}
+
+
 @EVERY_VENUE
 def test_each_trade_of_a_session_is_delivered_once(name: str) -> None:
     result = run(name, faulty=True)

@@ -48,6 +48,8 @@ pub struct SymbolRule {
     pub suffixes: Vec<(String, String)>,
     /// The third part of symbols that the rule splits into base and quote only, such as `PERP`.
     pub contract: Option<String>,
+    /// Whether texts of other symbols than `BASE-QUOTE` are refused, for a venue whose derivatives are not in base.
+    pub pairs_only: bool,
 }
 
 /// The wrapper of combined streams, `{"stream": "btcusdt@depth", "data": {..}}`.

@@ -21,6 +21,7 @@ pub(super) struct Symbols {
     /// The ends of texts and what replaces them, longest first.
     suffixes: Vec<(String, String)>,
     contract: Option<String>,
+    pairs_only: bool,
 }
 
 impl Symbols {
@@ -66,11 +67,20 @@ impl Symbols {
             fault("", "expected quotes, a separator, suffixes or explicit symbols".into());
         }
         let (category, separator, contract) = (category.to_owned(), rule.separator, rule.contract);
-        Self { category, quotes, separator, explicit, aliases, suffixes, contract }
+        let pairs_only = rule.pairs_only;
+        Self { category, quotes, separator, explicit, aliases, suffixes, contract, pairs_only }
     }
 
     /// Returns the canonical symbol of the venue's text.
     pub fn canonical(&self, text: &[u8]) -> Option<String> {
+        self.by_rule(text).filter(|symbol| self.allows(symbol))
+    }
+
+    fn allows(&self, symbol: &str) -> bool {
+        !self.pairs_only || symbol.split('-').count() == 2
+    }
+
+    fn by_rule(&self, text: &[u8]) -> Option<String> {
         let text = std::str::from_utf8(text).ok()?.to_ascii_uppercase();
         if let Some(symbol) = self.explicit.get(&text) {
             return Some(symbol.clone());
@@ -225,7 +235,11 @@ impl SymbolCache {
         } else {
             std::str::from_utf8(text).ok().and_then(|text| listed.get(&text.to_ascii_uppercase()).cloned())
         };
-        let symbol = listed.or_else(|| symbols.get(self.category)?.canonical(text));
+        let rule = symbols.get(self.category);
+        let symbol = match listed {
+            Some(symbol) => Some(symbol).filter(|symbol| rule.is_none_or(|rule| rule.allows(symbol))),
+            None => rule.and_then(|rule| rule.canonical(text)),
+        };
         let symbol =
             self.provider.symbol(&symbol.ok_or(Fault::UnknownSymbol)?).map_err(|error| match error {
                 NotAdded::TooMany { .. } => Fault::TooManySymbols,

@@ -1,9 +1,10 @@
-"""OKX v5, spot and swaps: the public websocket channels.
+"""OKX v5, spot: the public websocket channels.
 
 Channels are named in `arg`; what they push is an array, `data`. A book is a chain: `prevSeqId` is the number
 that the book has, also when `seqId` is lower (after maintenance), and -1 in a snapshot. An update with both
 numbers equal and without levels is a heartbeat. The venue has sent `checksum` as 0 since June 2026, so it is
-not read. Sizes of swaps are contracts. The venue's documentation: https://www.okx.com/docs-v5/en/.
+not read. Sizes of derivatives are contracts, so their frames are refused (`unknown_symbol`). The venue's
+documentation: https://www.okx.com/docs-v5/en/.
 """
 
 from meltica.adapters import (
@@ -93,7 +94,7 @@ CONTROL = Message(name="event", role="Control", matches=(present("event"),))
 
 OKX = Codec(
     name="okx",
-    symbols=SymbolRule(separator="-"),
+    symbols=SymbolRule(separator="-", pairs_only=True),
     messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, TICKERS, CONTROL),
 )
 """The declaration, for `meltica replay --codec okx`."""

@@ -74,6 +74,27 @@ fn a_separator_joins_two_to_six_parts_and_aliases_rename_currencies() {
     check(&codec_of(&[("", dashed)]), 0, &cases);
 }
 
+/// Returns the symbol of a trade with the text of a symbol.
+fn symbol_of(decoder: &mut Decoder, text: &str) -> Option<&'static str> {
+    let frame = TRADE.replace("BTCUSDT", text);
+    match one(decoder, &frame) {
+        Ok(Decoded::Event { symbol, .. }) => Some(name(symbol)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_rule_may_refuse_all_but_pairs() {
+    let dashed = SymbolRule { separator: Some('-'), pairs_only: true, ..SymbolRule::default() };
+    let codec = codec_of(&[("", dashed)]);
+    check(&codec, 0, &[("BTC-USDT", Some("BTC-USDT")), ("BTC-USDT-SWAP", None), ("BTC-USD-220527", None)]);
+    let mut decoder = Decoder::new(codec, ProviderId::intern("pairs"));
+    let listed = pairs(&[("SWAP1", "BTC-USDT-SWAP"), ("SPOT1", "BTC-USDT")]);
+    decoder.list_symbols(0, listed).unwrap();
+    assert_eq!(symbol_of(&mut decoder, "SWAP1"), None);
+    assert_eq!(symbol_of(&mut decoder, "SPOT1"), Some("BTC-USDT"));
+}
+
 #[test]
 fn one_text_is_two_instruments_in_two_categories() {
     let quotes = rule(&["USDT", "USDC", "BTC"]);
@@ -117,13 +138,6 @@ fn one_text_is_two_instruments_in_two_categories() {
 fn the_instrument_list_takes_precedence_also_for_texts_that_were_decoded() {
     let codec = codec_of(&[("spot", rule(&["USDT"])), ("linear", rule(&["USDT"]))]);
     let mut decoder = Decoder::new(codec, ProviderId::intern("listed"));
-    let symbol_of = |decoder: &mut Decoder, text: &str| {
-        let frame = TRADE.replace("BTCUSDT", text);
-        match one(decoder, &frame) {
-            Ok(Decoded::Event { symbol, .. }) => Some(name(symbol)),
-            _ => None,
-        }
-    };
     let long = "BTCUSDT_250328_OF_A_VENUE";
     for _ in 0..2 {
         assert_eq!(symbol_of(&mut decoder, "XUSDT"), Some("X-USDT"));
@@ -150,6 +164,7 @@ fn faults_of_a_rule_name_its_part() {
         aliases: pairs(&[("X-Y", "B")]),
         suffixes: pairs(&[("", "PERP"), ("P", "-PERP")]),
         contract: Some("A-".into()),
+        pairs_only: false,
     };
     let mut spec = binance_spec();
     spec.symbols =
