@@ -94,6 +94,11 @@ def test_recordings_have_times_in_seconds_or_none_and_marks(folder: Path) -> Non
     assert done.stdout.splitlines()[:2] == [f"0 {ns}", f"0 {ns + 5_000_000}"]
     assert done.stdout.splitlines()[2].startswith("0 ")
     assert done.returncode == 0
+    # Among files with receive times, it is the first.
+    (folder / "timed.txt").write_text(trade(ns - 1, 4, seconds * 1000 - 1))
+    done = replay(folder, "timed.txt", "frames.jsonl", "--codec", "binance", "--lambda", "prints.py")
+    assert done.stdout.splitlines()[0] == f"0 {ns}"
+    assert done.stdout.splitlines()[3].startswith("999999 ")
 
 
 def test_more_than_one_bad_frame_in_a_hundred_is_not_ok(folder: Path) -> None:

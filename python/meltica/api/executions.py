@@ -30,7 +30,7 @@ class Execution(Struct, rename=dict(contract.FILL), frozen=True, kw_only=True):
     price: str
     """In the quote currency."""
     fee: str | UnsetType = UNSET
-    """In `feeAsset`; negative for a rebate, absent if it is not known."""
+    """In the currency of the fee; negative for a rebate, absent if it is not known."""
     fee_currency: str | UnsetType = UNSET
     """The currency of the fee."""
     liquidity: Liquidity | UnsetType = UNSET

@@ -5,6 +5,8 @@ A docstring in a schema comes first.
 
 from typing import Final
 
+from meltica.api import contract
+
 DESCRIPTIONS: Final = {
     "adapter": "The identifier of the adapter.",
     "clientOrderId": "The id of the order at the venue.",
@@ -16,6 +18,7 @@ DESCRIPTIONS: Final = {
     "id": "The id.",
     "identifier": "The identifier of the adapter.",
     "instance": "The id of the instance.",
+    dict(contract.ORDER)["instance"]: "The id of the instance.",
     "limit": "That of the request; absent without one.",
     "mode": "`live` or `paper`.",
     "name": "The name.",
@@ -27,7 +30,6 @@ DESCRIPTIONS: Final = {
     "state": "The state of the order.",
     "status": "The kind of this object, such as `error`.",
     "strategy": "The name of the module.",
-    "strategyInstance": "The id of the instance.",
     "symbol": "The symbol, such as `BTC-USDT`.",
     "tag": "The tag.",
     "updatedAt": "When it last changed, in milliseconds.",

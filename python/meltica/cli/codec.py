@@ -32,6 +32,9 @@ def codec() -> None:
 def check(name: str, recordings: tuple[Path, ...], as_json: bool) -> int:
     """Check a codec against recordings of frames.
 
+    NAME|FILE.py:NAME is an installed codec or a declaration in a file. RECORDING is a file, a directory or a
+    glob of frames, as `meltica replay` reads them.
+
     Prints for each message of the codec how many matched and the fields that were never present, then samples
     of what matched nothing or was refused, the books that never synced, and the verified checksums.
     """

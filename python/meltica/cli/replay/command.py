@@ -17,7 +17,8 @@ CODES = exit_codes(
         0: "replayed to the end; the report counts callbacks that raised",
         2: "invalid option, file, lambda or config",
         3: "a lambda failed: it did not start, got stuck, exceeded --max-errors, or emitted without end",
-        4: "a recording is damaged, not in nanoseconds, or without a frame that could be decoded",
+        4: "a recording is damaged or not in nanoseconds",
+        5: "unreliable: a book never synced, no frame could be decoded, or more than 1 % are bad",
         130: "interrupted",
     }
 )
@@ -84,8 +85,8 @@ def replay(
 ) -> int:
     """Replay recordings through strategies, without losing events.
 
-    PATH is a file, a directory or a glob. Files have lines of `<receive ns> <frame>`, or recorded events as
-    JSON lines, as text or gzip. The default strategy is large-trades.
+    PATH is a file, a directory or a glob. Files have lines of `<receive ns> <frame>`, frames alone, or
+    recorded events as JSON lines, as text or gzip. The default strategy is large-trades.
     """
     if sample == bool(paths):
         raise click.UsageError("give PATH..., or --sample to replay a generated session")
