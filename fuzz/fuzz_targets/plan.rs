@@ -95,7 +95,7 @@ fn condition(u: &mut Unstructured) -> Result<Match> {
         0 => Match::Equals(path(u)?, String::arbitrary(u)?),
         1 => Match::Present(path(u)?),
         2 => Match::Prefix(path(u)?, String::arbitrary(u)?),
-        3 => Match::OneOf(path(u)?, many(u, 2, |u| String::arbitrary(u))?),
+        3 => Match::OneOf(path(u)?, many(u, 2, |u| u.arbitrary())?),
         _ => Match::Absent(path(u)?),
     })
 }
