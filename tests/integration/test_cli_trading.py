@@ -77,7 +77,7 @@ def test_an_order_is_listed_shown_and_cancelled(run: Run, world: World) -> None:
     assert headings[:3] == ["placed", "id", "instance"]
     assert row[:2] == utc(order.requested_at // 10**6).split()
     assert row[2:] == [str(order.id), "a", "live", "p", BTC, "Buy", "Limit", "1", "95", "0", "ACK", "-"]
-    assert run("orders", "list", "--instance", "b").output == "no order\n"
+    assert run("orders", "list", "--instance", "paper").output == "no order\n"
     listed = shown(run("orders", "list", "--state", "ACK", "--state", "UNKNOWN", "--json"))
     assert [each["id"] for each in listed["orders"]] == [str(order.id)]
     assert "clientOrderId:" in run("orders", "show", str(order.id)).output

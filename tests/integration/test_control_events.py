@@ -116,10 +116,10 @@ def test_events_are_in_the_spelling_of_the_api(control: Running) -> None:
 @pytest.mark.parametrize(
     ("query", "changes"),
     [
-        ("&instance=taker&instance=x", {"instance": "taker"}),
+        ("&instance=slow&instance=watcher", {"instance": "slow"}),
         ("&mode=paper", {"mode": Mode.PAPER}),
         ("&symbol=ETH-USDT", {"symbol": "ETH-USDT"}),
-        ("&provider=other", {"provider": "other"}),
+        ("&provider=spare", {"provider": "spare"}),
     ],
 )
 def test_filters_select_events(control: Running, query: str, changes: dict[str, Any]) -> None:

@@ -103,7 +103,8 @@ def test_orders_of_all_instances_are_filtered(world: World) -> None:
     assert ids(state="ack") == [str(order.id)]
     assert ids(instance="a", symbol=order.symbol, since=shown, until=shown + 1)[0] == str(order.id)
     assert ids(until=shown).count(str(order.id)) == 0
-    assert ids(symbol="ETH-USDT") == ids(instance="b") == ids(since=shown + 1) == []
+    assert ids(symbol="ETH-USDT") == ids(instance="watcher") == ids(since=shown + 1) == []
+    assert running.client.get("/orders", params={"instance": "b"}).status_code == 400
     post(running, f"/orders/{order.id}/cancel", WHY)
     _wait(trading, order, OrderState.CANCELLED)
 

@@ -27,6 +27,7 @@ def failure(answer: httpx.Response, status: int, code: str) -> str:
 def test_strategies_include_those_that_never_ran(control: Running) -> None:
     listed = ok(control.client.get("/strategies"))["strategies"]
     assert [one["name"] for one in listed] == [
+        "Books",
         "Failing",
         "LargeTrades",
         "MarketMaking",
