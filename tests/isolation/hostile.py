@@ -65,7 +65,7 @@ class Load:
 
         def feed() -> None:
             while not self.ended.is_set():
-                producer.restart()
+                producer.restart(forget_ids=True)
                 producer.replay([io.BytesIO(lines)], speed=1.0)
 
         self.run(feed)

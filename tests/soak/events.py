@@ -116,7 +116,7 @@ def soak(events: int, report: Callable[[str], object] = lambda _: None) -> Soake
     while core.stats()["dispatched"] < events:
         due = (len(soaked.readings) + 1) * STEP
         while core.stats()["dispatched"] < min(due, events):
-            producer.restart()
+            producer.restart(forget_ids=True)
             producer.replay([io.BytesIO(block)])
         producer.drain()
         if core.stats()["dispatched"] >= due:
