@@ -1,6 +1,7 @@
 """Prints the tables: orders without and beside the requests, then each list."""
 
 import argparse
+import contextlib
 import json
 import shutil
 import statistics
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,10 @@ LAMBDAS = 20
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "DOGE-USDT")
 SETTLE = 5.0
 PATIENCE = 120.0
+LEAST_ORDERS = 2
+"""Orders of each lambda for which the requests continue: seconds differ with the load of the machine."""
+LEAST_SHARE = 0.1
+"""The share of the orders of a typical lambda below which a lambda starves."""
 CONFIG = """
 log: {level: warning}
 apiServer: {addr: "127.0.0.1:0"}
@@ -76,7 +82,7 @@ class Requests:
 def main(words: list[str] | None = None) -> int:
     """Runs both phases and returns the exit code: 1 when a request failed or a lambda did not trade."""
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each phase, at least")
     parser.add_argument("--clients", type=int, default=4)
     arguments = parser.parse_args(words)
     with project() as where:
@@ -92,15 +98,24 @@ def main(words: list[str] | None = None) -> int:
             alone = _phase(where.folder, arguments.seconds)
             with httpx.Client(base_url=gateway.address, headers=where.authorization()) as client:
                 delivered = _delivered(client)
-            requests = _load(gateway, where.authorization(), arguments.clients, arguments.seconds)
-            beside = _phase(where.folder, 0.0, since=time.time() - arguments.seconds)
+            began = time.time()
+            with _load(gateway, where.authorization(), arguments.clients) as requests:
+                time.sleep(arguments.seconds)
+                wait_until(lambda: _least(_times(where.folder, began)) >= LEAST_ORDERS, PATIENCE)
+                beside, seconds = _times(where.folder, began), time.time() - began
             with httpx.Client(base_url=gateway.address, headers=where.authorization()) as client:
                 after = _delivered(client)
             errors = gateway.errors()
-    starved = [id for id, count in after.items() if count == delivered.get(id)]
-    _print(alone, beside, requests, arguments.seconds)
-    for id in starved:
-        print(f"starved: {id} received no event beside the requests", file=sys.stderr)
+    orders = _counts(beside)
+    least = max(LEAST_ORDERS, LEAST_SHARE * statistics.median(orders.values()))
+    starved = [
+        *(f"{id} received no event" for id, count in after.items() if count == delivered.get(id)),
+        *(f"{id} made {count} orders of {least:g}" for id, count in orders.items() if count < least),
+    ]
+    phases = {"without requests": (alone, arguments.seconds), "beside the requests": (beside, seconds)}
+    _print(phases, requests)
+    for what in starved:
+        print(f"starved beside the requests: {what}", file=sys.stderr)
     for failure, count in requests.failures.items():
         print(f"failed {count} times: {failure}", file=sys.stderr)
     for error in errors:
@@ -108,8 +123,8 @@ def main(words: list[str] | None = None) -> int:
     return 1 if requests.failures or starved or errors else 0
 
 
-def _phase(folder: Path, seconds: float, since: float | None = None) -> dict[str, list[float]]:
-    since = time.time() if since is None else since
+def _phase(folder: Path, seconds: float) -> dict[str, list[float]]:
+    since = time.time()
     time.sleep(seconds)
     return _times(folder, since)
 
@@ -125,19 +140,31 @@ def _times(folder: Path, since: float) -> dict[str, list[float]]:
     return found
 
 
+def _counts(orders: dict[str, list[float]]) -> dict[str, int]:
+    """Returns the number of orders of each lambda, also of those that placed none."""
+    ids = (f"pulse-{number}" for number in range(LAMBDAS))
+    return {id: len(orders.get(id, ())) for id in ids}
+
+
+def _least(orders: dict[str, list[float]]) -> int:
+    return min(_counts(orders).values())
+
+
 def _delivered(client: httpx.Client) -> dict[str, int]:
     ids = [f"pulse-{number}" for number in range(LAMBDAS)]
     details = {id: client.get(f"/strategy/instances/{id}").json() for id in ids}
     return {id: sum(detail["counters"]["delivered"].values()) for id, detail in details.items()}
 
 
-def _load(gateway: Gateway, headers: dict[str, str], clients: int, seconds: float) -> Requests:
-    requests, until = Requests(), time.monotonic() + seconds
+@contextlib.contextmanager
+def _load(gateway: Gateway, headers: dict[str, str], clients: int) -> Generator[Requests]:
+    """Sends requests while the block runs; yields what is measured."""
+    requests, ended = Requests(), threading.Event()
 
     def read(first: int) -> None:
         with httpx.Client(base_url=gateway.address, headers=headers, timeout=7) as client:
             number = first
-            while time.monotonic() < until:
+            while not ended.is_set():
                 path = LISTS[number % len(LISTS)]
                 number += 1
                 began = time.perf_counter()
@@ -155,18 +182,21 @@ def _load(gateway: Gateway, headers: dict[str, str], clients: int, seconds: floa
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    return requests
+    try:
+        yield requests
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
-def _print(
-    alone: dict[str, list[float]], beside: dict[str, list[float]], requests: Requests, seconds: float
-) -> None:
+def _print(phases: dict[str, tuple[dict[str, list[float]], float]], requests: Requests) -> None:
+    """Prints the tables; `phases` has the orders and the seconds of each phase, that of the requests last."""
     print("| orders | per second | least of a lambda | p50 | p99 | max |\n|---|---|---|---|---|---|")
-    for name, orders in (("without requests", alone), ("beside the requests", beside)):
+    seconds = 0.0
+    for name, (orders, seconds) in phases.items():
         times = [each for values in orders.values() for each in values]
-        least = min(len(orders.get(f"pulse-{each}", [])) for each in range(LAMBDAS)) / seconds
+        least = _least(orders) / seconds
         print(f"| {name} | {len(times) / seconds:,.1f} | {least:,.1f} | {_figures(times)} |")
     every = [each for values in requests.times.values() for each in values]
     print("\n| requests | per second | p50 | p99 | max |\n|---|---|---|---|---|")
