@@ -12,11 +12,8 @@ from tests.support.gateway import Running
 PATH = "/context/backup"
 
 
-@pytest.mark.parametrize("query", ["", "?plan=1"])
-def test_one_restore_at_a_time_is_planned(
-    control: Running, monkeypatch: pytest.MonkeyPatch, query: str
-) -> None:
-    """The check of new modules takes processes, two for each plan."""
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Holds each restore before it is planned; returns the events of its begin and of its release."""
     planning, go_on = asyncio.Event(), asyncio.Event()
     plan = RestorePlanner.plan
 
@@ -26,6 +23,15 @@ def test_one_restore_at_a_time_is_planned(
         return await plan(self)
 
     monkeypatch.setattr(RestorePlanner, "plan", slow)
+    return planning, go_on
+
+
+@pytest.mark.parametrize("query", ["", "?plan=1"])
+def test_one_restore_at_a_time_is_planned(
+    control: Running, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """The check of new modules takes processes, two for each plan."""
+    planning, go_on = held(monkeypatch)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(control.client.post, f"{PATH}{query}", json={"risk": {}})
         control.until(planning.is_set)
@@ -40,15 +46,7 @@ def test_one_restore_at_a_time_is_planned(
 def test_what_is_deleted_before_a_restore_is_planned_is_not_missed(
     control: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planning, go_on = asyncio.Event(), asyncio.Event()
-    plan = RestorePlanner.plan
-
-    async def slow(self: RestorePlanner) -> RestorePlan:
-        planning.set()
-        await go_on.wait()
-        return await plan(self)
-
-    monkeypatch.setattr(RestorePlanner, "plan", slow)
+    planning, go_on = held(monkeypatch)
     create(control, "gone")
     with ThreadPoolExecutor() as pool:
         first = pool.submit(control.client.post, PATH, json={"lambdas": [], "providers": []})

@@ -1,4 +1,4 @@
-"""Checks a codec against a recording: what each message matched, and what became of the books.
+"""Checks a codec against a recording: what each message matched, and which books synced.
 
 Each frame is decoded twice: alone, for its messages, and in a replay, for the books and their checksums.
 """

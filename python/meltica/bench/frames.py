@@ -43,12 +43,7 @@ class Frames:
 
     def loaded(self) -> float:
         """Returns the ns per frame from bytes to Python objects with orjson."""
-        pieces = [self.frames[i : i + 64] for i in range(0, len(self.frames), 64)]
-
-        def load(piece: list[bytes]) -> float:
-            return timed(lambda: collections.deque(map(orjson.loads, piece), maxlen=0))
-
-        return sum(medians(lambda: map(load, pieces))) / len(self.frames)
+        return loaded(self.frames)
 
     def depth(self) -> float:
         """Returns the ns per level from bytes to dispatched books."""
@@ -73,6 +68,16 @@ class Frames:
                 yield time.perf_counter_ns() - started
 
         return sum(medians(run)) / levels
+
+
+def loaded(frames: list[bytes]) -> float:
+    """Returns the ns per frame from bytes to Python objects with orjson."""
+    pieces = [frames[i : i + 64] for i in range(0, len(frames), 64)]
+
+    def load(piece: list[bytes]) -> float:
+        return timed(lambda: collections.deque(map(orjson.loads, piece), maxlen=0))
+
+    return sum(medians(lambda: map(load, pieces))) / len(frames)
 
 
 def _sides(frame: bytes) -> tuple[list[list[str]], list[list[str]]]:

@@ -4,7 +4,6 @@ Each venue has one book of 50 levels a side, 2,000 diffs of 10 changed levels a 
 second diff. The same market is written in the format of each.
 """
 
-import collections
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,8 @@ from meltica.adapters.binance.codec import BINANCE
 from meltica.adapters.bybit.codec import BYBIT
 from meltica.adapters.codec import Codec
 from meltica.adapters.okx.codec import OKX
-from meltica.bench.timing import medians, timed
+from meltica.bench.frames import loaded
+from meltica.bench.timing import medians
 
 DIFFS = 2000
 CHANGED = 10
@@ -141,12 +141,7 @@ class VenueFrames:
 
     def loaded(self) -> float:
         """Returns the ns per frame from bytes to Python objects with orjson."""
-        pieces = [self.frames[i : i + 64] for i in range(0, len(self.frames), 64)]
-
-        def load(piece: list[bytes]) -> float:
-            return timed(lambda: collections.deque(map(orjson.loads, piece), maxlen=0))
-
-        return sum(medians(lambda: map(load, pieces))) / len(self.frames)
+        return loaded(self.frames)
 
     def python(self) -> float:
         """Returns the ns per frame from bytes to trades and the sorted top of a book of Python floats."""

@@ -18,6 +18,14 @@ VENUES: dict[str, tuple[type[Stream], tuple[Instrument, ...], type[naive.Builder
     "coinbase": (coinbase.Coinbase, coinbase.INSTRUMENTS, naive.Coinbase),
 }
 """By name: the stream, its instruments, and the builder that knows the venue's rules."""
+FAULTS = Faults(
+    lose=frozenset({31, 150, 377}),
+    repeat=frozenset({60, 61, 200}),
+    swap=frozenset({90, 260}),
+    restart=frozenset({210}),
+    cut=frozenset({185}),
+)
+"""One session's worth of each fault, by the number of the frame."""
 
 
 @lru_cache(maxsize=16)
@@ -30,6 +38,7 @@ def session(
 
 
 __all__ = [
+    "FAULTS",
     "VENUES",
     "Book",
     "Changes",

@@ -14,15 +14,8 @@ from meltica.adapters.bybit.codec import BYBIT
 from meltica.adapters.coinbase.codec import COINBASE
 from meltica.adapters.kraken.codec import KRAKEN
 from meltica.adapters.okx.codec import OKX
-from tests.support.venue_sessions import VENUES, Faults, Session, fed, generate
+from tests.support.venue_sessions import FAULTS, VENUES, Session, fed, generate
 
-FAULTS = Faults(
-    lose=frozenset({31, 150, 377}),
-    repeat=frozenset({60, 61, 200}),
-    swap=frozenset({90, 260}),
-    restart=frozenset({210}),
-    cut=frozenset({185}),
-)
 BOOKS = {
     "binance": BINANCE,
     "binance-usdm": BINANCE,

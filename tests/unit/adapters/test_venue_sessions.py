@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 
 from tests.support.venue_sessions import (
+    FAULTS,
     VENUES,
-    Faults,
     Instrument,
     Session,
     generate,
@@ -17,13 +17,6 @@ from tests.support.venue_sessions import (
     session,
 )
 
-FAULTS = Faults(
-    lose=frozenset({31, 150, 377}),
-    repeat=frozenset({60, 61, 200}),
-    swap=frozenset({90, 260}),
-    restart=frozenset({210}),
-    cut=frozenset({185}),
-)
 EVERY_VENUE = pytest.mark.parametrize("name", VENUES)
 
 
