@@ -267,43 +267,22 @@ impl Decoder {
 
     /// Reads the elements of an array, from the outer one of nested arrays.
     #[inline(never)]
-    fn walk_from(
+    fn walk_from<S: Sink>(
         &mut self,
         codec: &Codec,
         frame: &[u8],
         each: u8,
-        sink: &mut impl Sink,
+        sink: &mut S,
     ) -> Result<(), DecodeError> {
-        match codec.tables.eaches[usize::from(each)].parent {
-            None => self.walk(
-                codec,
-                frame,
-                each,
-                &mut |decoder, sink| {
-                    decoder.element(codec, frame, each, sink);
-                    Ok(())
-                },
-                sink,
-            ),
-            Some(parent) => self.walk(
-                codec,
-                frame,
-                parent,
-                &mut |decoder, sink| {
-                    decoder.walk(
-                        codec,
-                        frame,
-                        each,
-                        &mut |decoder, sink| {
-                            decoder.element(codec, frame, each, sink);
-                            Ok(())
-                        },
-                        sink,
-                    )
-                },
-                sink,
-            ),
-        }
+        let element = &mut |decoder: &mut Self, sink: &mut S| {
+            decoder.element(codec, frame, each, sink);
+            Ok(())
+        };
+        let Some(parent) = codec.tables.eaches[usize::from(each)].parent else {
+            return self.walk(codec, frame, each, element, sink);
+        };
+        let inner = &mut |decoder: &mut Self, sink: &mut S| decoder.walk(codec, frame, each, element, sink);
+        self.walk(codec, frame, parent, inner, sink)
     }
 
     /// Scans each element of an array and calls `read` after it.

@@ -64,7 +64,7 @@ impl SymbolBooks {
         (0..self.books.len()).rev().find(|at| self.books[*at].1.is_good())
     }
 
-    /// Applies a diff of a connection and publishes what became of the book.
+    /// Applies a diff of a connection and publishes the book, or that it is stale.
     pub fn diff(
         &mut self,
         connection: u32,
@@ -99,7 +99,7 @@ impl SymbolBooks {
         Ok(0)
     }
 
-    /// Applies a snapshot of a connection and publishes what became of the book.
+    /// Applies a snapshot of a connection and publishes the book, or that it is stale.
     pub fn snapshot(
         &mut self,
         connection: u32,

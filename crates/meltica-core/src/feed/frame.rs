@@ -126,7 +126,9 @@ impl FrameSink<'_> {
                 (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity) = (None, None, None, None);
                 self.stats.crossed_tickers.bump(1);
                 let events = publish(self.publisher, self.stats, self.wanted, origin, payload)?;
-                return Ok(events + self.to(origin.symbol, origin.venue_time).stale(StaleReason::Crossed)?);
+                return Ok(
+                    events + self.parts(origin.symbol, origin.venue_time).2.stale(StaleReason::Crossed)?
+                );
             }
             Payload::Kline(candle) if candle.high < candle.low => {
                 self.stats.bad_candles.bump(1);
@@ -171,16 +173,22 @@ impl FrameSink<'_> {
     /// Makes the book of a symbol stale that this connection has.
     fn invalidate(&mut self, symbol: SymbolId) -> Result<u32, NotDispatched> {
         let connection = self.connection;
-        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
-        let received_time = self.received_time;
-        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time: None, received_time };
-        let Some(books) = self.books.get_mut(&symbol) else { return Ok(0) };
+        let (books, _, mut to) = self.parts(symbol, None);
+        let Some(books) = books.get_mut(&symbol) else { return Ok(0) };
         books.invalidate(connection, StaleReason::Undecoded, &mut to)
     }
 
-    fn to(&mut self, symbol: SymbolId, venue_time: Option<Nanos>) -> BookEvents<'_> {
+    /// Returns the books, their checks, and where the events of a symbol go, for use beside each other.
+    #[inline]
+    fn parts(
+        &mut self,
+        symbol: SymbolId,
+        venue_time: Option<Nanos>,
+    ) -> (&mut Books, &mut Checks, BookEvents<'_>) {
         let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
-        BookEvents { publisher, stats, owed, symbol, venue_time, received_time: self.received_time }
+        let received_time = self.received_time;
+        let to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+        (self.books, self.checks, to)
     }
 
     /// Counts a message that could not be used, and returns the number of its events.
@@ -200,12 +208,11 @@ impl FrameSink<'_> {
         levels: &Levels,
         checksum: Option<u32>,
     ) -> Result<u32, NotDispatched> {
-        let (connection, info) = (self.connection, &self.codec.messages()[usize::from(message)]);
-        let mut check = self.checks.of(self.stats, info, symbol, checksum);
-        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
-        let mut to =
-            BookEvents { publisher, stats, owed, symbol, venue_time, received_time: self.received_time };
-        self.books.entry(symbol).or_default().diff(connection, ids, levels, &mut check, &mut to)
+        let (connection, codec) = (self.connection, self.codec);
+        let info = &codec.messages()[usize::from(message)];
+        let (books, checks, mut to) = self.parts(symbol, venue_time);
+        let mut check = checks.of(to.stats, info, symbol, checksum);
+        books.entry(symbol).or_default().diff(connection, ids, levels, &mut check, &mut to)
     }
 
     fn snapshot(
@@ -217,12 +224,11 @@ impl FrameSink<'_> {
         levels: &Levels,
         checksum: Option<u32>,
     ) -> Result<u32, NotDispatched> {
-        let (connection, info) = (self.connection, &self.codec.messages()[usize::from(message)]);
-        let mut check = self.checks.of(self.stats, info, symbol, checksum);
-        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
-        let mut to =
-            BookEvents { publisher, stats, owed, symbol, venue_time, received_time: self.received_time };
-        let books = self.books.entry(symbol).or_default();
+        let (connection, codec) = (self.connection, self.codec);
+        let info = &codec.messages()[usize::from(message)];
+        let (books, checks, mut to) = self.parts(symbol, venue_time);
+        let mut check = checks.of(to.stats, info, symbol, checksum);
+        let books = books.entry(symbol).or_default();
         books.snapshot(connection, ids, mode, levels, &mut check, &mut to)
     }
 }
