@@ -51,7 +51,7 @@ class BackupInstance(Schema, frozen=True, kw_only=True):
     dry_run: bool
     """Whether its orders go to paper accounts."""
     on_stop: Literal["cancel", "keep"]
-    """What becomes of its open orders when it stops."""
+    """Whether its open orders are cancelled or kept when it stops."""
     was_running: bool
     """Whether it was to run."""
 

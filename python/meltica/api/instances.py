@@ -65,7 +65,7 @@ class InstanceBase(Schema, frozen=True, kw_only=True):
     dry_run: bool
     """Whether its orders go to paper accounts."""
     on_stop: Literal["cancel", "keep"]
-    """What becomes of its open orders when it stops."""
+    """Whether its open orders are cancelled or kept when it stops."""
     scope_faults: dict[str, str] | UnsetType = UNSET
     """Symbols of the scope from which no event comes, as `provider symbol`, each with the reason."""
     source: str
@@ -200,7 +200,7 @@ class InstanceTrading(Schema, frozen=True, kw_only=True):
     open_orders: int
     """Orders that have not ended, also those of unknown state."""
     unknown_orders: int
-    """Orders of which the venue has not said what became of them."""
+    """Orders whose outcome the venue has not reported."""
     positions: list[Position]
     """Positions that are not flat."""
     pnl: InstancePnl
@@ -295,7 +295,7 @@ class InstanceRequest(Section):
     dry_run: bool | None = None
     """False sends its orders to the venues of its scope, which trade real money unless they are simulated."""
     on_stop: Literal["cancel", "keep"] | None = None
-    """What becomes of its open orders when it stops: `cancel` by default; immutable."""
+    """Whether its open orders are cancelled or kept when it stops: `cancel` by default; immutable."""
 
 
 class BulkRequest(Section):
