@@ -23,7 +23,6 @@
 //! The assembler keeps all levels; [`BookAssembler::copy_top`] returns the top of the book.
 
 pub mod checksum;
-mod crc32;
 mod history;
 mod ladder;
 mod outcome;

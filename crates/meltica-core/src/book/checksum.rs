@@ -1,7 +1,6 @@
 //! Checksums of books: a CRC-32 over the digits of the best levels, in the layout of the venue.
 
 use super::BookAssembler;
-use super::crc32::crc32;
 use crate::codec::{ChecksumRule, Digits, Layout, rescale};
 use crate::event::PriceLevel;
 
@@ -48,7 +47,7 @@ impl Checker {
         self.text.clear();
         match self.write(rule, own, scales) {
             None => Verified::Unknown,
-            Some(()) if crc32(&self.text) == expected => Verified::Same,
+            Some(()) if crc32fast::hash(&self.text) == expected => Verified::Same,
             Some(()) => Verified::Different,
         }
     }
