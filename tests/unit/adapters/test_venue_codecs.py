@@ -14,7 +14,7 @@ from meltica.adapters.bybit.codec import BYBIT
 from meltica.adapters.coinbase.codec import COINBASE
 from meltica.adapters.kraken.codec import KRAKEN
 from meltica.adapters.okx.codec import OKX
-from tests.support.venue_sessions import FAULTS, VENUES, Session, fed, generate
+from tests.support.venue_sessions import FAULTS, VENUES, Instrument, Session, fed, generate
 
 BOOKS = {
     "binance": BINANCE,
@@ -23,8 +23,10 @@ BOOKS = {
     "okx-without-checksums": OKX,
     "bybit-spot": BYBIT,
     "bybit-linear": BYBIT,
+    "kraken": KRAKEN,
+    "kraken-deep": KRAKEN,
 }
-CODECS = {**BOOKS, "kraken": KRAKEN, "coinbase": COINBASE}
+CODECS = {**BOOKS, "coinbase": COINBASE}
 WITH_BOOKS = pytest.mark.parametrize("name", BOOKS)
 EVERY_VENUE = pytest.mark.parametrize("name", CODECS)
 
@@ -42,7 +44,22 @@ def made(
 
 @lru_cache(maxsize=32)
 def run(name: str, connections: int = 1, *, faulty: bool = False) -> fed.Fed:
-    return fed.feed(CODECS[name], made(name, connections, faulty=faulty))
+    session = made(name, connections, faulty=faulty)
+    return fed.feed(CODECS[name], session, [listed(i) for i in session.instruments])
+
+
+def listed(instrument: Instrument) -> dict[str, object]:
+    """Returns the instrument as the venue's adapter publishes it: checksums cover digits of its precision."""
+    base, quote = instrument.parts
+    return {
+        "symbol": instrument.symbol,
+        "type": "spot",
+        "baseCurrency": base,
+        "quoteCurrency": quote,
+        "venue": "VENUE",
+        "pricePrecision": instrument.price_digits,
+        "quantityPrecision": instrument.quantity_digits,
+    }
 
 
 @WITH_BOOKS
@@ -93,16 +110,28 @@ def test_each_trade_of_a_session_is_delivered_once(name: str) -> None:
         assert [t.side for t in got] == sides
 
 
+COVERED = {"kraken-deep": 10}
+"""Best levels a side that a venue's checksum covers: a lost change beyond them is not noticed."""
+
+
 @WITH_BOOKS
 def test_each_lost_frame_is_noticed(name: str) -> None:
     result = run(name, faulty=True)
+    scales = {i.symbol: i for i in result.session.instruments}
     states = [(line.ns, line.message, book) for line, book, _ in result.states() if line.message]
     for before, lost in result.session.lost:
         since = result.session.lines[before - 1].ns
-        later = [(m.kind, book) for ns, m, book in states if ns > since and m.symbol == lost.symbol]
-        due = [kind for kind, _ in later].index("snapshot")
-        waiting = [book for _, book in later[:due]]
-        assert None in waiting
+        later = [
+            (message, book) for ns, message, book in states if ns > since and message.symbol == lost.symbol
+        ]
+        due = [message.kind for message, _ in later].index("snapshot")
+        covered = COVERED.get(name)
+        if covered is None:
+            assert None in [book for _, book in later[:due]]
+        for message, book in later[:due]:
+            if book is not None and covered and message.book:
+                expected = fed.expected_top(scales[lost.symbol or ""], message.book.top(covered))
+                assert tuple(side[:covered] for side in book) == expected
 
 
 @EVERY_VENUE
@@ -113,6 +142,20 @@ def test_nothing_of_a_session_is_refused(name: str) -> None:
     symbols = {i.symbol for i in result.session.instruments}
     assert {event.symbol for event in result.of(BookSnapshot)} == (symbols if name in BOOKS else set())
     assert {event.symbol for event in result.of(Ticker)} == symbols
+
+
+@WITH_BOOKS
+def test_each_checksum_of_a_session_is_verified(name: str) -> None:
+    result = run(name)
+    lines = [line.message for line in result.session.lines if line.message and line.expected is not None]
+    changes = [message for message in lines if '"asks":[],"bids":[]' not in message.frame]
+    sent = len(changes) if name in ("okx", "kraken", "kraken-deep") else 0
+    stats = result.stats
+    assert (stats["checksums_verified"], stats["checksums_unverified"], stats["checksums_failed"]) == (
+        sent,
+        0,
+        0,
+    )
 
 
 def damaged(frame: bytes, rng: random.Random) -> bytes:

@@ -1,14 +1,20 @@
-"""Kraken spot, websocket v2: trades and tickers.
+"""Kraken spot, websocket v2.
 
-Books are not declared: their messages have no numbers, so only the checksum would show a lost one. The
-venue's documentation: https://docs.kraken.com/api/docs/websocket-v2/trade.
+Books have no numbers. Each message has a checksum of the best 10 levels, asks before bids, over the digits of
+the instrument's precision. The client keeps the subscribed depth: levels beyond it are not deleted by the
+venue. The venue's documentation: https://docs.kraken.com/api/docs/websocket-v2/book and
+https://docs.kraken.com/api/docs/guides/spot-ws-book-v2.
 """
 
 from meltica.adapters import (
+    Checksum,
     Codec,
     Field,
+    Levels,
     Message,
+    Row,
     SymbolRule,
+    Unnumbered,
     decimal,
     equals,
     ident,
@@ -50,6 +56,36 @@ TICKER = Message(
     ),
 )
 
+_LEVELS = Levels(
+    bids="@.bids",
+    asks="@.asks",
+    row=Row(price="price", quantity="qty"),
+    sequence=Unnumbered(),
+    checksum=Checksum("@.checksum"),
+    depth="snapshot",
+)
+
+BOOK_SNAPSHOT = Message(
+    name="bookSnapshot",
+    role="BookSnapshot",
+    snapshot="replaces",
+    matches=(equals("channel", "book"), equals("type", "snapshot")),
+    each="data",
+    symbol="@.symbol",
+    venue_time=("@.timestamp", "rfc3339"),
+    levels=_LEVELS,
+)
+
+BOOK_UPDATE = Message(
+    name="bookUpdate",
+    role="BookDiff",
+    matches=(equals("channel", "book"), equals("type", "update")),
+    each="data",
+    symbol="@.symbol",
+    venue_time=("@.timestamp", "rfc3339"),
+    levels=_LEVELS,
+)
+
 HEARTBEAT = Message(name="heartbeat", role="Control", matches=(one_of("channel", "heartbeat", "status"),))
 
 ANSWER = Message(name="method", role="Control", matches=(present("method"),))
@@ -58,6 +94,6 @@ ANSWER = Message(name="method", role="Control", matches=(present("method"),))
 KRAKEN = Codec(
     name="kraken",
     symbols=SymbolRule(separator="/"),
-    messages=(TRADE, TICKER, HEARTBEAT, ANSWER),
+    messages=(BOOK_UPDATE, TRADE, TICKER, BOOK_SNAPSHOT, HEARTBEAT, ANSWER),
 )
 """The declaration, for `meltica replay --codec kraken`."""

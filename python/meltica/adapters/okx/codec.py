@@ -2,13 +2,14 @@
 
 Channels are named in `arg`; what they push is an array, `data`. A book is a chain: `prevSeqId` is the number
 that the book has, also when `seqId` is lower (after maintenance), and -1 in a snapshot. An update with both
-numbers equal and without levels is a heartbeat. The venue has sent `checksum` as 0 since June 2026, so it is
-not read. Sizes of derivatives are contracts, so their frames are refused (`unknown_symbol`). The venue's
-documentation: https://www.okx.com/docs-v5/en/.
+numbers equal and without levels is a heartbeat. Until June 2026 the venue sent a checksum of the best 25
+levels; since then it is 0. Sizes of derivatives are contracts, so their frames are refused
+(`unknown_symbol`). The venue's documentation: https://www.okx.com/docs-v5/en/.
 """
 
 from meltica.adapters import (
     Chain,
+    Checksum,
     Codec,
     Field,
     Levels,
@@ -65,6 +66,9 @@ def _levels(prev: str | None) -> Levels:
         bids="@.bids",
         asks="@.asks",
         sequence=Chain(last="@.seqId", prev=prev),
+        checksum=Checksum(
+            "@.checksum", levels=25, layout="interleaved", separator=":", digits="shortest", zero_is_none=True
+        ),
     )
 
 
