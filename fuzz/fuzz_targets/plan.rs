@@ -90,12 +90,17 @@ fn field(u: &mut Unstructured) -> Result<FieldSpec> {
     Ok(FieldSpec { name, path: path(u)?, convert: convert(u)?, required: u.arbitrary()? })
 }
 
+fn text(u: &mut Unstructured) -> Result<TextSpec> {
+    let part = optional(u, |u| Ok((char::arbitrary(u)?, i32::arbitrary(u)?)))?;
+    Ok(TextSpec { path: path(u)?, part })
+}
+
 fn condition(u: &mut Unstructured) -> Result<Match> {
     Ok(match u.int_in_range(0..=4)? {
-        0 => Match::Equals(path(u)?, String::arbitrary(u)?),
+        0 => Match::Equals(text(u)?, String::arbitrary(u)?),
         1 => Match::Present(path(u)?),
-        2 => Match::Prefix(path(u)?, String::arbitrary(u)?),
-        3 => Match::OneOf(path(u)?, many(u, 2, |u| u.arbitrary())?),
+        2 => Match::Prefix(text(u)?, String::arbitrary(u)?),
+        3 => Match::OneOf(text(u)?, many(u, 2, |u| u.arbitrary())?),
         _ => Match::Absent(path(u)?),
     })
 }
@@ -154,16 +159,15 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         role: *u.choose(&roles)?,
         matches: many(u, 3, condition)?,
         each: optional(u, |u| Ok((*u.choose(&["a", "data", "k[].o", "[]"])?).to_owned()))?,
-        symbol: optional(u, |u| {
-            let part = optional(u, |u| Ok((char::arbitrary(u)?, i32::arbitrary(u)?)))?;
-            Ok(TextSpec { path: path(u)?, part })
-        })?,
+        symbol: optional(u, text)?,
         venue_time: optional(u, |u| {
             Ok(if u.arbitrary()? { TimeSpec::NewestLevel } else { TimeSpec::Path(path(u)?, unit(u)?) })
         })?,
         id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
         fields: many(u, 8, field)?,
-        snapshot: optional(u, |u| Ok(*u.choose(&[SnapshotMode::Joins, SnapshotMode::Replaces])?))?,
+        snapshot: optional(u, |u| {
+            Ok(*u.choose(&[SnapshotMode::Joins, SnapshotMode::Replaces, SnapshotMode::Window])?)
+        })?,
         levels: optional(u, |u| {
             Ok(LevelsSpec {
                 bids: many(u, 2, path)?,

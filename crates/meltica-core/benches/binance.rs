@@ -24,18 +24,7 @@ pub fn codec() -> Arc<Codec> {
 }
 
 fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
-    MessageSpec {
-        name: name.into(),
-        role,
-        matches,
-        each: None,
-        symbol: Some("s".into()),
-        venue_time: None,
-        id: None,
-        fields: Vec::new(),
-        levels: None,
-        snapshot: None,
-    }
+    MessageSpec { name: name.into(), role, matches, symbol: Some("s".into()), ..MessageSpec::default() }
 }
 
 fn is(event: &str) -> Vec<Match> {

@@ -353,7 +353,7 @@ impl BookAssembler {
                     return SnapshotOutcome::TooOld; // 2
                 }
             }
-            SnapshotMode::Replaces => {
+            SnapshotMode::Replaces | SnapshotMode::Window => {
                 self.clear_buffer();
                 if self.received.is_some_and(|received| last < received) {
                     self.history.clear();

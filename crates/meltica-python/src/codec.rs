@@ -83,13 +83,14 @@ fn convert(object: &Any<'_>) -> PyResult<Convert> {
 }
 
 fn condition(object: &Any<'_>) -> PyResult<Match> {
-    let (op, path): (String, String) = (get(object, "op")?, get(object, "path")?);
+    let op: String = get(object, "op")?;
+    let at = || text_spec(&object.getattr("path")?);
     Ok(match op.as_str() {
-        "equals" => Match::Equals(path, get::<Option<String>>(object, "value")?.unwrap_or_default()),
-        "prefix" => Match::Prefix(path, get::<Option<String>>(object, "value")?.unwrap_or_default()),
-        "one_of" => Match::OneOf(path, get(object, "values")?),
-        "present" => Match::Present(path),
-        "absent" => Match::Absent(path),
+        "equals" => Match::Equals(at()?, get::<Option<String>>(object, "value")?.unwrap_or_default()),
+        "prefix" => Match::Prefix(at()?, get::<Option<String>>(object, "value")?.unwrap_or_default()),
+        "one_of" => Match::OneOf(at()?, get(object, "values")?),
+        "present" => Match::Present(get(object, "path")?),
+        "absent" => Match::Absent(get(object, "path")?),
         _ => {
             let text =
                 "codec declaration: expected a condition equals, prefix, one_of, present or absent, saw";
@@ -234,7 +235,11 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
     ];
     let id: Option<(String, String)> = get(object, "id")?;
     let snapshot: Option<String> = get(object, "snapshot")?;
-    let snapshots = [("joins", SnapshotMode::Joins), ("replaces", SnapshotMode::Replaces)];
+    let snapshots = [
+        ("joins", SnapshotMode::Joins),
+        ("replaces", SnapshotMode::Replaces),
+        ("window", SnapshotMode::Window),
+    ];
     let modes = [("monotonic", IdMode::Monotonic), ("opaque", IdMode::Opaque)];
     Ok(MessageSpec {
         name: get(object, "name")?,

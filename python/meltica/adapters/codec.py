@@ -39,10 +39,11 @@ TimeUnit = Literal["s", "ms", "us", "ns", "s.f", "rfc3339"]
 NEWEST_LEVEL: Literal["newest_level"] = "newest_level"
 """As `venue_time`: the newest time of the levels, which the row declares."""
 
-SnapshotMode = Literal["joins", "replaces"]
+SnapshotMode = Literal["joins", "replaces", "window"]
 """How a snapshot becomes the book of its connection. `joins`: it was requested beside the stream; the updates
 that it does not contain are applied to it, and one that is older than the book is ignored. `replaces`: it is
-part of the stream and becomes the book, whatever its id.
+part of the stream and becomes the book, whatever its id. `window`: the best levels, which the venue sends
+whole each time; it never becomes the book that updates are applied to.
 """
 
 IdMode = Literal["monotonic", "opaque"]
@@ -92,7 +93,7 @@ class Envelope:
     payload: str
     """Key of the message."""
     stream: str
-    """Key of the stream's name."""
+    """Key of the stream's name. As a path of a message, it is that of the envelope."""
     symbol_separator: str | None = None
     """The text of the stream's name before this is the symbol of a message that has none."""
 
@@ -102,7 +103,7 @@ class Match:
     """A condition on a message; use `equals`, `prefix`, `one_of`, `present` and `absent`."""
 
     op: Literal["equals", "prefix", "one_of", "present", "absent"]
-    path: str
+    path: "str | Part"
     value: str | None = None
     values: tuple[str, ...] = ()
 
@@ -275,18 +276,18 @@ class Codec:
     """Maximum number of levels per list of a message; 10,000 by default, at most 1,048,576."""
 
 
-def equals(path: str, value: str) -> Match:
-    """Holds when the value at `path`, with or without quotes, is `value`."""
+def equals(path: str | Part, value: str) -> Match:
+    """Holds when the value at `path`, with or without quotes, or the `part` of a text, is `value`."""
     return Match("equals", path, value)
 
 
-def prefix(path: str, text: str) -> Match:
-    """Holds when the text at `path` begins with `text`."""
+def prefix(path: str | Part, text: str) -> Match:
+    """Holds when the text at `path`, or the `part` of a text, begins with `text`."""
     return Match("prefix", path, text)
 
 
-def one_of(path: str, *texts: str) -> Match:
-    """Holds when the value at `path`, with or without quotes, is one of `texts`."""
+def one_of(path: str | Part, *texts: str) -> Match:
+    """Holds when the value at `path`, with or without quotes, or the `part` of a text, is one of `texts`."""
     return Match("one_of", path, values=texts)
 
 

@@ -48,9 +48,9 @@ class Binance(Stream):
             self.last[symbol] = market.update_id
         self.past[symbol] = [*self.past[symbol][-1:], (market.update_id, market.book())]
         yield self.wrap(market, "bookTicker", self.best(market, ms))
+        if n % 10 == 5 and self.partials:
+            yield self.partial(market, ms)
         if n % 10 == 0:
-            if self.partials:
-                yield self.partial(market)
             yield self.wrap(market, "kline_1m", self.kline(market, ms, closed=n % 50 == 0))
         if n % 25 == 0:
             yield self.wrap(market, "ticker", self.ticker(market, ms))
@@ -146,7 +146,7 @@ class Binance(Stream):
             "A": self.text(market, quantity=market.asks[ask]),
         }
 
-    def partial(self, market: Market) -> Message:
+    def partial(self, market: Market, ms: int) -> Message:
         book = self.rest(market, self.number(market.update_id), market.book(20))
         return self.wrap(market, "depth20@100ms", book)
 
@@ -195,6 +195,16 @@ class BinanceUsdm(Binance):
 
     def ids(self, before: int, last: int) -> dict[str, object]:
         return {"U": before * 7 + 4, "u": last * 7, "pu": before * 7}
+
+    def partial(self, market: Market, ms: int) -> Message:
+        book, last = market.book(20), market.update_id
+        data: dict[str, object] = {"e": "depthUpdate", "E": ms, "T": ms - 1, "s": self.id(market)}
+        data |= self.ids(last - 1, last)
+        data |= {
+            k: [self.level(market, level) for level in side]
+            for k, side in (("b", book.bids), ("a", book.asks))
+        }
+        return self.wrap(market, "depth20@100ms", data)
 
     def text(self, market: Market, price: int | None = None, quantity: int | None = None) -> str:
         scale = market.instrument

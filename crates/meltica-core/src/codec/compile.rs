@@ -28,6 +28,8 @@ struct Compiler {
     rows: Vec<RowSpec>,
     /// The arrays of the current message.
     scope: Scope,
+    /// The key and the slot of the envelope's stream, which messages can refer to.
+    stream: Option<(String, Slot)>,
 }
 
 impl Compiler {
@@ -41,6 +43,11 @@ impl Compiler {
     }
 
     fn levels_slot(&mut self, place: &str, path: &str, levels: Option<LevelArray>) -> Slot {
+        if let (Some((key, slot)), None) = (&self.stream, levels)
+            && key == path
+        {
+            return *slot;
+        }
         match self.paths.slot(&self.scope, path, levels) {
             Ok(slot) => slot,
             Err(text) => {
@@ -115,24 +122,27 @@ impl Compiler {
         for condition in &spec.matches {
             let place = format!("{}.matches", spec.name);
             let (at, text) = match condition {
-                Match::Equals(at, text) => (at, Some(TextMatch::Equals(text.as_bytes().into()))),
-                Match::Prefix(at, text) => (at, Some(TextMatch::Prefix(text.as_bytes().into()))),
+                Match::Equals(at, text) => (at, TextMatch::Equals(text.as_bytes().into())),
+                Match::Prefix(at, text) => (at, TextMatch::Prefix(text.as_bytes().into())),
                 Match::OneOf(at, texts) => {
                     if texts.is_empty() {
                         self.fault(&place, "expected at least one text in one_of");
                     }
-                    let texts = texts.iter().map(|text| text.as_bytes().into()).collect();
-                    (at, Some(TextMatch::OneOf(texts)))
+                    (at, TextMatch::OneOf(texts.iter().map(|text| text.as_bytes().into()).collect()))
                 }
-                Match::Present(at) => (at, None),
+                Match::Present(at) => {
+                    present.insert(self.slot(&place, at));
+                    continue;
+                }
                 Match::Absent(at) => {
                     absent.insert(self.slot(&place, at));
                     continue;
                 }
             };
-            let slot = self.slot(&place, at);
-            present.insert(slot);
-            texts.extend(text.map(|text| (slot, text)));
+            let at = self.text_at(&place, at);
+            present.insert(at.slot);
+            let text = if at.part.is_some() { TextMatch::Part(at, text.into()) } else { text };
+            texts.push((at.slot, text));
         }
         (present, absent, texts)
     }
@@ -314,7 +324,10 @@ impl Compiler {
             let compiled = self.message(message);
             if (message.role == Role::BookSnapshot) != message.snapshot.is_some() {
                 let text = match message.snapshot {
-                    None => "expected joins for a requested snapshot, or replaces for one of the stream",
+                    None => {
+                        "expected joins for a requested snapshot, replaces for one of the stream, or window for \
+                         one that no diffs follow"
+                    }
                     Some(_) => "expected none, as the message is not a BookSnapshot",
                 };
                 self.fault(&format!("{}.snapshot", message.name), text);
@@ -333,6 +346,14 @@ impl Compiler {
 
     /// Returns the slots of the payload and of the stream's name.
     fn envelope(&mut self, envelope: &EnvelopeSpec) -> [Slot; 2] {
+        let [payload, stream] =
+            [&envelope.payload, &envelope.stream].map(|key| self.paths.new_slot(key.clone(), 0));
+        self.stream = Some((envelope.stream.clone(), stream));
+        [payload, stream]
+    }
+
+    /// Checks the keys of the envelope, given the paths of all messages.
+    fn check_envelope(&mut self, envelope: &EnvelopeSpec) {
         let keys = [&envelope.payload, &envelope.stream];
         for key in keys {
             if !is_key(key) || self.paths.has_top_key(key) {
@@ -342,7 +363,6 @@ impl Compiler {
         if word(keys[0].as_bytes()) == word(keys[1].as_bytes()) {
             self.fault("envelope", "expected two different keys");
         }
-        keys.map(|key| self.paths.new_slot(key.clone(), 0))
     }
 }
 
@@ -366,10 +386,13 @@ fn complete(messages: Vec<(Message, Option<Slot>)>, eaches: &[Each]) -> Vec<Mess
 pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     let mut compiler = Compiler { rows: vec![RowSpec::default()], ..Compiler::default() };
     let symbols = compiler.symbols(&spec);
+    let envelope = spec.envelope.as_ref().map(|envelope| compiler.envelope(envelope));
     let messages = compiler.messages(&spec);
     compiler.scope = Scope::default();
     let sequence = compiler.optional("connection_sequence", spec.connection_sequence.as_ref());
-    let envelope = spec.envelope.as_ref().map(|envelope| compiler.envelope(envelope));
+    if let Some(envelope) = &spec.envelope {
+        compiler.check_envelope(envelope);
+    }
     let count = compiler.paths.names.len();
     if count > MAX_SLOTS {
         compiler

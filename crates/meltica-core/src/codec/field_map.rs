@@ -310,12 +310,7 @@ impl FieldMap {
 
     #[inline(never)]
     fn is_any(&self, frame: &[u8], slot: Slot, expected: &TextMatch) -> bool {
-        let Some(Some(text)) = self.text(frame, slot) else { return false };
-        match expected {
-            TextMatch::Equals(expected) => *text == **expected,
-            TextMatch::Prefix(expected) => text.starts_with(expected),
-            TextMatch::OneOf(expected) => expected.iter().any(|expected| *text == **expected),
-        }
+        self.text(frame, slot).flatten().is_some_and(|text| expected.holds(&text))
     }
 
     /// Returns the span of a value, or `None` if it is absent or null.

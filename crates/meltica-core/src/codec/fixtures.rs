@@ -20,18 +20,7 @@ fn present(paths: &[&str]) -> Vec<Match> {
 
 fn message(name: &str, role: Role, matches: Vec<Match>) -> MessageSpec {
     let (symbol, venue_time) = (Some("s".into()), Some(TimeSpec::Path("E".into(), TimeUnit::Millis)));
-    MessageSpec {
-        name: name.into(),
-        role,
-        matches,
-        each: None,
-        symbol,
-        venue_time,
-        id: None,
-        fields: vec![],
-        levels: None,
-        snapshot: None,
-    }
+    MessageSpec { name: name.into(), role, matches, symbol, venue_time, ..MessageSpec::default() }
 }
 
 fn trade(name: &str, id: &str) -> MessageSpec {

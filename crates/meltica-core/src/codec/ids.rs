@@ -51,4 +51,7 @@ pub enum SnapshotMode {
     Joins,
     /// The snapshot is part of the stream: it replaces the book, whatever its id, and the next diff follows it.
     Replaces,
+    /// The snapshot is a window of the book, such as its best 20 levels, that the venue sends whole each time. It is
+    /// published as it is, and never becomes the book that diffs are applied to.
+    Window,
 }

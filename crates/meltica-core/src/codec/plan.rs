@@ -252,6 +252,22 @@ pub(super) enum TextMatch {
     Equals(Box<[u8]>),
     Prefix(Box<[u8]>),
     OneOf(Vec<Box<[u8]>>),
+    /// A condition on a part of the text; the slot of the [`TextAt`] is that of the condition.
+    Part(TextAt, Box<Self>),
+}
+
+impl TextMatch {
+    /// Returns whether the condition holds for a text.
+    pub fn holds(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Equals(expected) => *text == **expected,
+            Self::Prefix(expected) => text.starts_with(expected),
+            Self::OneOf(expected) => expected.iter().any(|expected| *text == **expected),
+            Self::Part(at, inner) => {
+                at.range(text).is_some_and(|(start, end)| inner.holds(&text[start..end]))
+            }
+        }
+    }
 }
 
 /// The place of a message's time.

@@ -64,7 +64,7 @@ pub struct EnvelopeSpec {
 }
 
 /// The role of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
     /// A complete event: `Trade`, `Ticker` or `KlineSummary`.
     Event(Kind),
@@ -74,18 +74,19 @@ pub enum Role {
     BookSnapshot,
     /// Not market data: an acknowledgement, a heartbeat, an error. The adapter handles the frame. The message has
     /// conditions only: no symbol, time, id, fields or levels.
+    #[default]
     Control,
 }
 
-/// A condition on a message.
+/// A condition on a message. The path [`EnvelopeSpec::stream`] is that of the envelope.
 #[derive(Debug, Clone)]
 pub enum Match {
-    /// The value at the path, with or without quotes, is this text.
-    Equals(String, String),
-    /// The text at the path begins with this text.
-    Prefix(String, String),
-    /// The value at the path is one of these texts.
-    OneOf(String, Vec<String>),
+    /// The value, with or without quotes, is this text.
+    Equals(TextSpec, String),
+    /// The text begins with this text.
+    Prefix(TextSpec, String),
+    /// The value is one of these texts.
+    OneOf(TextSpec, Vec<String>),
     /// The path has a value.
     Present(String),
     /// The path has no value.
@@ -319,7 +320,7 @@ pub enum Digits {
 }
 
 /// One message of a venue.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct MessageSpec {
     /// The name, unique in the codec.
     pub name: String,

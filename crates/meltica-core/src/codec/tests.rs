@@ -1,5 +1,6 @@
 mod damage;
 mod language;
+mod paths;
 mod session;
 mod symbols;
 
@@ -389,18 +390,7 @@ fn a_faulty_declaration_shows_all_its_faults() {
 
 #[test]
 fn a_control_message_has_conditions_only() {
-    let control = |matches| MessageSpec {
-        name: "ack".into(),
-        role: Role::Control,
-        matches,
-        each: None,
-        symbol: None,
-        venue_time: None,
-        id: None,
-        fields: vec![],
-        levels: None,
-        snapshot: None,
-    };
+    let control = |matches| MessageSpec { name: "ack".into(), matches, ..MessageSpec::default() };
     let mut spec = binance_spec();
     spec.messages.insert(0, control(vec![Match::Present("id".into())]));
     let mut decoder = decoder_of(spec.clone());

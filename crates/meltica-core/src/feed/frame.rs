@@ -81,6 +81,11 @@ impl FrameSink<'_> {
             Ok(Decoded::BookSnapshot { message, symbol, venue_time, ids, levels, checksum }) => {
                 let mode = self.codec.messages()[usize::from(message)].snapshot;
                 let mode = mode.unwrap_or(SnapshotMode::Joins);
+                if mode == SnapshotMode::Window {
+                    self.stats.unwanted.bump(1);
+                    self.outcome.decoded += 1;
+                    return Ok(0);
+                }
                 match self.source.symbol(symbol, self.only_symbol) {
                     Ok(symbol) => self.snapshot(message, symbol, venue_time, (ids, mode), levels, checksum),
                     Err((kind, text)) => return Ok(self.bad(kind, text)),

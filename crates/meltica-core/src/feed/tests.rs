@@ -3,7 +3,7 @@
 use super::*;
 use crate::bus::{Item, OverflowPolicy, Reader, fixtures};
 use crate::codec::fixtures::{ALL, DIFF, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
-use crate::codec::{MAX_FRAME, MAX_LEVELS, Match, MessageSpec, Role};
+use crate::codec::{MAX_FRAME, MAX_LEVELS, Match, MessageSpec};
 use crate::dispatch::{Dispatcher, Route, RouteKey};
 use crate::event::Kind;
 use crate::names::ProviderId;
@@ -266,15 +266,8 @@ fn plane_with_control() -> Plane {
     let mut spec = binance_spec();
     spec.messages.push(MessageSpec {
         name: "ack".into(),
-        role: Role::Control,
         matches: vec![Match::Present("id".into()), Match::Absent("e".into())],
-        each: None,
-        symbol: None,
-        venue_time: None,
-        id: None,
-        fields: vec![],
-        levels: None,
-        snapshot: None,
+        ..MessageSpec::default()
     });
     let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests"));
     plane.feed = Feed::new(publisher, Some(Codec::compile(spec).unwrap()));

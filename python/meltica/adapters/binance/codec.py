@@ -12,9 +12,9 @@ lastUpdateId + 1 <= u` ("How to manage a local order book correctly"). In diffs 
 `pu` is the previous `u`. `m` is true when the buyer is the maker, so the taker sold.
 
 One text names two instruments, so connections of USD-M have the category `usdm`: there, BTCUSDT is
-`BTC-USDT-PERP`. Subscribe to either `trade` or `aggTrade` of a symbol, because both become `Trade`. Do not
-subscribe to partial depth (`depth5`, `depth10`, `depth20`): its messages look like requested snapshots, or
-like diffs.
+`BTC-USDT-PERP`. Subscribe to either `trade` or `aggTrade` of a symbol, because both become `Trade`. Partial
+depth (`depth5`, `depth10`, `depth20`) is recognized by the name of its stream, so subscribe to it on combined
+streams only: a raw message looks like a requested snapshot, or like a diff.
 """
 
 from meltica.adapters import (
@@ -31,6 +31,8 @@ from meltica.adapters import (
     flag,
     ident,
     names,
+    one_of,
+    part,
     present,
     text,
     time,
@@ -122,6 +124,18 @@ BOOK_TICKER_USDM = Message(
     fields=_BEST_BID_AND_ASK,
 )
 
+_PARTIAL = one_of(part("stream", "@", 1), "depth5", "depth10", "depth20")
+
+PARTIAL_DEPTH_USDM = Message(
+    name="partialDepthUsdm",
+    role="BookSnapshot",
+    matches=(equals("e", "depthUpdate"), _PARTIAL),
+    symbol="s",
+    venue_time=("E", "ms"),
+    levels=Levels(bids="b", asks="a", sequence=Range(last="u")),
+    snapshot="window",
+)
+
 DEPTH_UPDATE_USDM = Message(
     name="depthUpdateUsdm",
     role="BookDiff",
@@ -159,6 +173,14 @@ KLINE = Message(
     ),
 )
 
+PARTIAL_DEPTH = Message(
+    name="partialDepth",
+    role="BookSnapshot",
+    matches=(absent("e"), present("lastUpdateId"), _PARTIAL),
+    levels=Levels(bids="bids", asks="asks", sequence=Range(last="lastUpdateId")),
+    snapshot="window",
+)
+
 DEPTH_SNAPSHOT = Message(
     name="depth",
     role="BookSnapshot",
@@ -186,9 +208,11 @@ BINANCE = Codec(
         AGG_TRADE,
         TICKER_24H,
         BOOK_TICKER,
+        PARTIAL_DEPTH_USDM,
         DEPTH_UPDATE_USDM,
         DEPTH_UPDATE,
         KLINE,
+        PARTIAL_DEPTH,
         DEPTH_SNAPSHOT,
         BOOK_TICKER_USDM,
         ANSWER,

@@ -21,11 +21,7 @@ fn message(name: &str, role: Role, each: Option<&str>, symbol: &str, matches: Ve
         matches,
         each: each.map(Into::into),
         symbol: Some(symbol.into()),
-        venue_time: None,
-        id: None,
-        fields: vec![],
-        levels: None,
-        snapshot: None,
+        ..MessageSpec::default()
     }
 }
 

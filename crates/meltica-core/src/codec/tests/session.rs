@@ -179,13 +179,9 @@ fn other_spec() -> CodecSpec {
         name: name.into(),
         role,
         matches: vec![Match::Equals("arg.channel".into(), name.into())],
-        each: None,
         symbol: Some("arg.instId".into()),
         venue_time: Some(TimeSpec::Path("data.ts".into(), super::TimeUnit::Nanos)),
-        id: None,
-        fields: vec![],
-        levels: None,
-        snapshot: None,
+        ..MessageSpec::default()
     };
     let number = || Convert::Decimal(Sign::Positive);
     let mut trade = message("trades", Role::Event(Kind::Trade));
