@@ -82,8 +82,13 @@ class Fed:
                 yield line, books.get(line.message.symbol), line.message.symbol in new
 
 
-def feed(declaration: Declaration, session: Session, instruments: Sequence[Mapping[str, object]] = ()) -> Fed:
-    """Feeds all lines; `instruments` are listed first."""
+def feed(
+    declaration: Declaration,
+    session: Session,
+    instruments: Sequence[Mapping[str, object]] = (),
+    categories: Mapping[int, str] | None = None,
+) -> Fed:
+    """Feeds all lines; `instruments` are listed first, `categories` are those of connections."""
     core = Core()
     try:
         producer = core.producer("venue", Codec(declaration))
@@ -93,6 +98,8 @@ def feed(declaration: Declaration, session: Session, instruments: Sequence[Mappi
         instance.start()
         for instrument in instruments:
             producer.publish("InstrumentUpdate", str(instrument["symbol"]), {"instrument": instrument})
+        for connection, category in (categories or {}).items():
+            producer.set_category(category, connection=connection)
         for line in session.lines:
             message = line.message
             if message is None:

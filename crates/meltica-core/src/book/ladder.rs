@@ -75,6 +75,9 @@ impl<const ASKS: bool> Ladder<ASKS> {
 
     /// Sets the quantities of levels. Zero removes a level.
     pub fn apply(&mut self, changes: &[PriceLevel]) {
+        if self.levels.is_empty() {
+            return self.fill(changes);
+        }
         let mut cursor = self.levels.len();
         for change in changes {
             cursor = self.set(Self::flip(change.price), change.quantity, cursor);
@@ -82,6 +85,19 @@ impl<const ASKS: bool> Ladder<ASKS> {
         if self.tombstones > NEAR + self.levels.len() / 2 {
             self.live();
         }
+    }
+
+    /// Sets the levels of an empty side at once: those of a snapshot come best first, and inserting each of them below
+    /// the others would move all others.
+    fn fill(&mut self, levels: &[PriceLevel]) {
+        let key = |level: &PriceLevel| PriceLevel { price: Self::flip(level.price), ..*level };
+        self.levels.extend(levels.iter().rev().map(key));
+        if !self.levels.is_sorted_by(|a, b| a.price < b.price) {
+            // Of a price that comes twice, the last one is first here, and a stable sort keeps it there.
+            self.levels.sort_by_key(|level| level.price);
+            self.levels.dedup_by_key(|level| level.price);
+        }
+        self.levels.retain(|level| level.quantity != 0);
     }
 
     /// Sets one level and returns its position, or the position at which it would be.
