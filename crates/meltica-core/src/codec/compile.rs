@@ -344,12 +344,11 @@ impl Compiler {
         messages
     }
 
-    /// Returns the slots of the payload and of the stream's name.
-    fn envelope(&mut self, envelope: &EnvelopeSpec) -> [Slot; 2] {
-        let [payload, stream] =
-            [&envelope.payload, &envelope.stream].map(|key| self.paths.new_slot(key.clone(), 0));
-        self.stream = Some((envelope.stream.clone(), stream));
-        [payload, stream]
+    /// Returns the slot of the stream's name.
+    fn envelope(&mut self, envelope: &EnvelopeSpec) -> Slot {
+        let slot = self.paths.new_slot(envelope.stream.clone(), 0);
+        self.stream = Some((envelope.stream.clone(), slot));
+        slot
     }
 
     /// Checks the keys of the envelope, given the paths of all messages.
@@ -386,7 +385,8 @@ fn complete(messages: Vec<(Message, Option<Slot>)>, eaches: &[Each]) -> Vec<Mess
 pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     let mut compiler = Compiler { rows: vec![RowSpec::default()], ..Compiler::default() };
     let symbols = compiler.symbols(&spec);
-    let envelope = spec.envelope.as_ref().map(|envelope| compiler.envelope(envelope));
+    let stream =
+        spec.envelope.as_ref().map(|envelope| (compiler.envelope(envelope), envelope.symbol_separator));
     let messages = compiler.messages(&spec);
     compiler.scope = Scope::default();
     let sequence = compiler.optional("connection_sequence", spec.connection_sequence.as_ref());
@@ -409,10 +409,11 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     if !compiler.faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults: compiler.faults });
     }
-    let extra = |bare: Place| match (envelope, &spec.envelope) {
-        (Some([payload, name]), Some(envelope)) => vec![
-            entry(&envelope.payload, Place { slot: payload, ..bare }, true),
-            entry(&envelope.stream, Place { slot: name, ..Place::default() }, false),
+    // The payload takes the place of a bare message.
+    let extra = |bare: Place| match (stream, &spec.envelope) {
+        (Some((slot, _)), Some(envelope)) => vec![
+            entry(&envelope.payload, bare, true),
+            entry(&envelope.stream, Place { slot, ..Place::default() }, false),
         ],
         _ => Vec::new(),
     };
@@ -420,7 +421,6 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     if !faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults });
     }
-    let stream = envelope.zip(spec.envelope.as_ref()).map(|([_, name], spec)| (name, spec.symbol_separator));
     let infos = spec.messages.into_iter().map(|message| MessageInfo {
         name: message.name,
         role: message.role,

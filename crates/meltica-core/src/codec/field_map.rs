@@ -3,7 +3,9 @@
 use super::Codec;
 use super::error::{Context, Fail, Fault};
 use super::levels::Levels;
-use super::plan::{Array, Bits, LevelArray, List, MAX_SLOTS, Message, Place, Slot, TextMatch, word};
+use super::plan::{
+    Array, Bits, LevelArray, List, MAX_SLOTS, Message, Place, Positions, Slot, TextMatch, word,
+};
 use super::scan::{self, Scan, blank, byte};
 use std::borrow::Cow;
 
@@ -120,7 +122,12 @@ impl FieldMap {
             at = match entry {
                 Some(entry) => {
                     let end = self.value(codec, frame, at, start, entry.place, entry.payload)?;
-                    if entry.payload && frame[at] == b'{' {
+                    let is_message = match frame[at] {
+                        b'{' => true,
+                        b'[' => codec.tables.top.array != Array::Skip,
+                        _ => false,
+                    };
+                    if entry.payload && is_message {
                         node = &nodes[usize::from(codec.tables.wrapped)];
                     }
                     end
@@ -173,7 +180,9 @@ impl FieldMap {
                 let (end, token) = match place.array {
                     Array::Levels(levels) => self.list(codec, frame, at, levels)?,
                     Array::Skip => (scan::skip(frame, at)?, TokenKind::Nested),
-                    Array::Positions(_) | Array::Each(_) => self.array(codec, frame, at, place)?,
+                    Array::Positions(_) | Array::Each(_) | Array::Several(_) => {
+                        self.array(codec, frame, at, place)?
+                    }
                 };
                 (at, end, end, token)
             }
@@ -212,16 +221,41 @@ impl FieldMap {
     /// Reads an array of declared positions, or notes one whose elements are messages.
     #[inline(never)]
     fn array(&mut self, codec: &Codec, frame: &[u8], at: usize, place: Place) -> Scan<(usize, TokenKind)> {
-        let Array::Positions(index) = place.array else {
-            self.unread.push(at as u32);
-            // It is noted even if it does not end, as its first elements can be read.
-            self.set(place.slot, at, frame.len(), TokenKind::Nested);
-            return Ok((scan::close(frame, at)?, TokenKind::Nested));
-        };
-        let plan = &codec.tables.positions[usize::from(index)];
+        match place.array {
+            Array::Skip => Ok((scan::skip(frame, at)?, TokenKind::Nested)),
+            Array::Levels(levels) => self.list(codec, frame, at, levels),
+            Array::Positions(index) => {
+                let plan = &codec.tables.positions[usize::from(index)];
+                Ok((self.positions(codec, frame, at, plan, usize::MAX)?, TokenKind::Nested))
+            }
+            Array::Each(_) => {
+                self.unread.push(at as u32);
+                // It is noted even if it does not end, as its first elements can be read.
+                self.set(place.slot, at, frame.len(), TokenKind::Nested);
+                Ok((scan::close(frame, at)?, TokenKind::Nested))
+            }
+            Array::Several(index) => {
+                let several = &codec.tables.several[usize::from(index)];
+                if let Some(index) = several.positions {
+                    let plan = &codec.tables.positions[usize::from(index)];
+                    // What follows reads the array to its end.
+                    let most = if plan.back.is_empty() { plan.forward.len() } else { usize::MAX };
+                    self.positions(codec, frame, at, plan, most)?;
+                }
+                let mut read = (at, TokenKind::Nested);
+                for array in &several.whole {
+                    read = self.array(codec, frame, at, Place { array: *array, ..place })?;
+                }
+                Ok(read)
+            }
+        }
+    }
+
+    /// Reads the declared positions among the first `most` elements of an array, and returns the position after them.
+    fn positions(&mut self, codec: &Codec, frame: &[u8], at: usize, plan: &Positions, most: usize) -> Scan {
         let mut starts = [0; 8];
         let mut count = 0;
-        let end = scan::elements(frame, at, |at| {
+        let end = scan::first_elements(frame, at, most, |at| {
             starts[count & 7] = at;
             let place = plan.forward.get(count).copied().flatten();
             count += 1;
@@ -236,7 +270,7 @@ impl FieldMap {
                 self.item(codec, frame, starts[at & 7], place)?;
             }
         }
-        Ok((end, TokenKind::Nested))
+        Ok(end)
     }
 
     /// Reads a list of levels. A fault is recorded, and reported only if the message is a book.

@@ -54,6 +54,8 @@ pub(super) enum Array {
     Positions(u8),
     /// The index of its [`Each`].
     Each(u8),
+    /// The index of its [`Several`].
+    Several(u8),
 }
 
 /// The levels that an array holds.
@@ -88,6 +90,15 @@ pub(super) struct Positions {
     pub forward: Vec<Option<Place>>,
     /// The slots of elements counted from the end; 1 is the last.
     pub back: Vec<(usize, Slot)>,
+}
+
+/// An array that different messages read in different ways.
+#[derive(Debug)]
+pub(super) struct Several {
+    /// The index of its [`Positions`].
+    pub positions: Option<u8>,
+    /// What reads the array to its end: messages of its elements before levels.
+    pub whole: Vec<Array>,
 }
 
 /// An array whose elements are messages.

@@ -284,17 +284,34 @@ pub(super) fn skip(frame: &[u8], mut at: usize) -> Scan {
 
 /// Calls `element` with the start of each element of the array at `at`, which returns its end. Returns the end of the
 /// array.
-pub(super) fn elements(frame: &[u8], at: usize, mut element: impl FnMut(usize) -> Scan) -> Scan {
+pub(super) fn elements(frame: &[u8], at: usize, element: impl FnMut(usize) -> Scan) -> Scan {
+    first_elements(frame, at, usize::MAX, element)
+}
+
+/// Calls `element` with the start of each of the first `most` elements of the array at `at`, at least of one. Returns the
+/// end of the array, or the start of the first element that is left out.
+#[inline]
+pub(super) fn first_elements(
+    frame: &[u8],
+    at: usize,
+    most: usize,
+    mut element: impl FnMut(usize) -> Scan,
+) -> Scan {
     let mut at = blank(frame, at + 1);
     if byte(frame, at)? == b']' {
         return Ok(at + 1);
     }
+    let mut count = 0;
     loop {
         at = blank(frame, element(at)?);
+        count += 1;
         match byte(frame, at)? {
             b',' => at = blank(frame, at + 1),
             b']' => return Ok(at + 1),
             _ => return Fail::new(Fault::Syntax, at),
+        }
+        if count == most {
+            return Ok(at);
         }
     }
 }

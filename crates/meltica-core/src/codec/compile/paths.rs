@@ -1,7 +1,7 @@
 //! The declared paths as a tree, and the tables that the decoder builds from it.
 
 use crate::codec::plan::{
-    Array, Bits, Each, Entry, LevelArray, MAX_SLOTS, Node, Place, Positions, Slot, word,
+    Array, Bits, Each, Entry, LevelArray, MAX_SLOTS, Node, Place, Positions, Several, Slot, word,
 };
 
 /// Maximum number of steps of a path.
@@ -241,6 +241,7 @@ impl Paths {
 pub(in crate::codec) struct Tables {
     pub nodes: Vec<Node>,
     pub positions: Vec<Positions>,
+    pub several: Vec<Several>,
     pub eaches: Vec<Each>,
     pub top: Place,
     pub wrapped: u8,
@@ -253,13 +254,8 @@ struct Build {
 
 impl Build {
     fn place(&mut self, draft: &Draft, parent: Option<u8>, name: &str) -> Place {
-        let mut arrays = usize::from(draft.levels.is_some()) + usize::from(draft.element.is_some());
-        arrays += usize::from(!draft.positions.is_empty());
-        if arrays > 1 {
-            let text = "expected levels, positions or each= for one array, saw several";
-            self.faults.push(format!("{}: {text}", if name.is_empty() { "messages" } else { name }));
-        }
         let mut place = Place { slot: draft.slot, child: 0, array: Array::Skip };
+        let (mut positions, mut whole) = (None, Vec::new());
         if !draft.keys.is_empty() {
             let entries: Vec<Entry> = draft
                 .keys
@@ -268,9 +264,6 @@ impl Build {
                 .collect();
             self.tables.nodes.push(Node::new(&entries));
             place.child = (self.tables.nodes.len() - 1) as u8;
-        }
-        if let Some(levels) = draft.levels {
-            place.array = Array::Levels(levels);
         }
         if !draft.positions.is_empty() {
             let mut plan = Positions { forward: Vec::new(), back: Vec::new() };
@@ -293,7 +286,7 @@ impl Build {
                 }
             }
             self.tables.positions.push(plan);
-            place.array = Array::Positions((self.tables.positions.len() - 1) as u8);
+            positions = Some((self.tables.positions.len() - 1) as u8);
         }
         if let Some(element) = &draft.element {
             let index = self.tables.eaches.len() as u8;
@@ -301,8 +294,18 @@ impl Build {
             collect(element, &mut below);
             self.tables.eaches.push(Each { array: draft.slot, element: Place::default(), parent, below });
             self.tables.eaches[usize::from(index)].element = self.place(element, Some(index), name);
-            place.array = Array::Each(index);
+            whole.push(Array::Each(index));
         }
+        whole.extend(draft.levels.map(Array::Levels));
+        place.array = match (positions, &whole[..]) {
+            (None, []) => Array::Skip,
+            (None, [array]) => *array,
+            (Some(index), []) => Array::Positions(index),
+            _ => {
+                self.tables.several.push(Several { positions, whole });
+                Array::Several((self.tables.several.len() - 1) as u8)
+            }
+        };
         place
     }
 }
