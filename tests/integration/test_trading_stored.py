@@ -13,6 +13,7 @@ from meltica.model.fills import Fill
 from meltica.persistence.database import Database
 from meltica.persistence.lock import GatewayLock
 from meltica.persistence.stores.trading.loaders import TradingLoader
+from meltica.persistence.stores.trading.rows import Trigger, TriggerEvent
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from meltica.trading.balances import Balances
 from meltica.trading.order import Amendment, OrderRecord, Owner, PositionKey
@@ -50,6 +51,20 @@ RECORD = OrderRecord(
     acknowledged_at=5,
     ended_at=6,
     venue_time=7,
+    trigger=Trigger(
+        callback_at=-1,
+        event=TriggerEvent(
+            sequence=8,
+            kind="Trade",
+            provider="main",
+            symbol="BTC-USDT",
+            venue_time=9,
+            received_time=10,
+            received_at=-4,
+            dispatched_at=-3,
+            read_at=-2,
+        ),
+    ),
 )
 FILLS = [
     Fill(
@@ -90,7 +105,7 @@ async def test_an_order_with_every_field_comes_back(database: Database, writer: 
     defaults = {each.name: each.default for each in fields(RECORD) if each.default is not MISSING}
     same = [name for name, default in defaults.items() if getattr(RECORD, name) == default]
     assert same == ["price"], "every field of the record has a value, except for the price of a market order"
-    rows = [fill_row(RECORD, fill, number) for number, fill in enumerate(FILLS)]
+    rows = [fill_row(RECORD, fill, number, booked_at=number + 1) for number, fill in enumerate(FILLS)]
     await writer.commit([order_row(RECORD), *rows])
     (stored,) = await TradingLoader(database).open_orders()
     restored = order_record(stored)

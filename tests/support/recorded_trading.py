@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from meltica._core import Trigger
 from meltica.errors import ConfigError
 from meltica.lambdas.no_trader import NoTrader
 from meltica.model.trader import Order, TradingSpec
@@ -46,7 +47,12 @@ class RecordedTrading:
         self.reconciled = asyncio.Event()
         self.reconciled.set()
 
-    def open(self, spec: TradingSpec, deliver: Callable[[Callable[[], None]], object]) -> RecordedTrader:
+    def open(
+        self,
+        spec: TradingSpec,
+        deliver: Callable[[Callable[[], None]], object],
+        trigger: Callable[[], Trigger | None],
+    ) -> RecordedTrader:
         """Records the call, and raises the fault."""
         CALLS.append("open")
         if self.fault is not None:

@@ -118,6 +118,8 @@ class TradingWorld:
         self.callbacks: list[tuple[str, Order, Fill | None, str | None]] = []
         self.trading_changes: list[tuple[str, bool, str | None]] = []
         self._called = threading.Condition()
+        self.on_trade: Callable[[_core.Trade], object] = lambda _: None
+        """The callback of the trades that `producer` publishes."""
         self._register()
 
     @contextmanager
@@ -137,7 +139,9 @@ class TradingWorld:
         self.market.depths["p", BTC] = Decimal(1000)
         core = _core.Core()
         self.host = core.host("thread")
-        self.instance = self.host.add("a", callbacks={}, routes=[])
+        self.producer = core.producer("p")
+        routes = [("p", "Trade", BTC)]
+        self.instance = self.host.add("a", callbacks={"Trade": self._trade}, routes=routes)
         self.instance.start()
         self.trader = InstanceTrader(
             self.owner,
@@ -150,6 +154,7 @@ class TradingWorld:
             timings,
             self.trading.push,
             self.instance.post,
+            self.instance.trigger,
         )
         self.trader.on_callback = self._callback
         self.trader.on_trading_changed = self._trading_changed
@@ -161,6 +166,9 @@ class TradingWorld:
         async with await Database.open(self.url) as database:
             self.operator = Operator(self.trading, HaltStore(database), IDS)
             yield GroupCommitWriter(database, self._lock), TradingLoader(database)
+
+    def _trade(self, trade: _core.Trade) -> None:
+        self.on_trade(trade)
 
     def _report(self, report: PaperReport) -> None:
         self.desk.report("p", Mode.LIVE, report.order, report.fill)

@@ -13,6 +13,7 @@ mod seat;
 mod share;
 mod thread;
 mod timers;
+mod trigger;
 
 use crate::barrier::{Drains, Running};
 use crate::callback::{Callback, absorb_pending, raise_in_thread};
@@ -26,15 +27,17 @@ pub use context::new_context;
 use meltica_core::bus::{Policies, Waker};
 use meltica_core::clock;
 use meltica_core::dispatch::RouteKey;
-use meltica_core::event::Kind;
+use meltica_core::event::{Event, Kind};
 use pyo3::prelude::*;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, OnceLock, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 pub use python::PyHost;
 use thread::spawn;
+use trigger::Begun;
+pub use trigger::PyTrigger;
 
 /// Most private events that may wait for an instance; one more halts it.
 const PRIVATE_LIMIT: usize = 65_536;
@@ -111,6 +114,10 @@ pub struct HostShared {
     current: AtomicU64,
     /// When that callback began, in ticks.
     started: AtomicU64,
+    /// The event that the callback is about, null if none.
+    event: AtomicPtr<Event>,
+    /// When the round of deliveries began, in ticks.
+    round: AtomicU64,
     /// The context of the instance that was called last. Only the host's thread uses it.
     entered: Entered,
     /// Number of the instance whose callback has blocked the thread for too long, as the watch found it; otherwise 0.
@@ -151,6 +158,8 @@ impl HostShared {
             abandoned: AtomicBool::new(false),
             current: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            event: AtomicPtr::default(),
+            round: AtomicU64::new(0),
             entered: Entered::default(),
             blocked: AtomicU64::new(0),
             thread: AtomicU32::new(0),
@@ -258,7 +267,7 @@ impl HostShared {
         self.deferred.swap(false, Ordering::Relaxed)
     }
 
-    /// Makes a call for instance `number` in its context, started at `started`; other threads can watch and interrupt it.
+    /// Makes a call for instance `number` in its context, which has `begun`; other threads can watch and interrupt it.
     ///
     /// The caller checks the instance's state right before, without running Python code in between: a stop first
     /// changes the state, then interrupts the callback that runs.
@@ -267,11 +276,12 @@ impl HostShared {
         &self,
         py: Python<'_>,
         (number, context): (u64, &Py<PyAny>),
-        started: u64,
+        begun: Begun<'_>,
         call: impl FnOnce() -> R,
     ) -> R {
         self.entered.enter(py, context);
-        self.started.store(started, Ordering::Relaxed);
+        self.started.store(begun.ticks, Ordering::Relaxed);
+        self.event.store(begun.event(), Ordering::Relaxed);
         self.current.store(number, Ordering::Release);
         let result = call();
         self.current.store(0, Ordering::Release);
@@ -430,5 +440,6 @@ impl Drains for HostShared {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<PyHost>()
+    module.add_class::<PyHost>()?;
+    trigger::register(module)
 }

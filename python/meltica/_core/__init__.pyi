@@ -571,6 +571,49 @@ class Host:
         """
 
 @final
+class Trigger:
+    """What led to the callback that runs. Ages are in ns before the call of `Instance.trigger`, on the monotonic clock."""
+
+    @property
+    def callback_age(self) -> int:
+        """How long ago the callback began."""
+    @property
+    def event(self) -> TriggerEvent | None:
+        """The event; None for a timer, a posted function or `on_start`."""
+
+@final
+class TriggerEvent:
+    """The event that a callback is about."""
+
+    @property
+    def sequence(self) -> int:
+        """Its global number."""
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+    @property
+    def provider(self) -> str:
+        """Its provider."""
+    @property
+    def symbol(self) -> str:
+        """Its symbol."""
+    @property
+    def venue_time(self) -> int | None:
+        """The time by the venue; None if the venue sends none."""
+    @property
+    def received_time(self) -> int:
+        """When its bytes arrived, wall clock."""
+    @property
+    def received_age(self) -> int:
+        """The same, as an age: negative if the wall clock was set back before the dispatch."""
+    @property
+    def dispatched_age(self) -> int:
+        """How long ago it was numbered and routed."""
+    @property
+    def read_age(self) -> int:
+        """How long ago the host began the round of deliveries that has it."""
+
+@final
 class Instance:
     """One run of a lambda, made by `Host.add`."""
 
@@ -608,6 +651,11 @@ class Instance:
         """How long the current callback has been running, in ns; 0 between callbacks."""
     def now(self) -> int:
         """Returns the time of the instance's clock, in ns: the wall clock live, the events' time in a replay."""
+    def trigger(self) -> Trigger | None:
+        """Returns what led to the callback of the instance that runs: its event, and how long ago that passed each step.
+
+        Returns None between callbacks, and on any other thread than the host's.
+        """
     @property
     def delivered_at(self) -> int:
         """When the latest event reached the instance, in ns of the wall clock; 0 before the first."""

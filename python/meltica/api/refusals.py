@@ -19,7 +19,7 @@ class Refusal(Schema, frozen=True, kw_only=True):
     provider: str
     symbol: str
     order_id: Text = UNSET
-    """Of a refused amendment, or of an order that was refused after it got its id."""
+    """Id of the refused order, or of that of a refused amendment; absent in rows of earlier versions."""
     rule: str
     """The rule that refused."""
     message: str

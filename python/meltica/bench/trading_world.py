@@ -95,6 +95,7 @@ class TradingWorld:
             timings,
             self.trading.push,
             self.instance.post,
+            self.instance.trigger,
         )
         self.trader.attach()
         self._market_thread = threading.Thread(

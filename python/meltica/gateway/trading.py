@@ -19,7 +19,7 @@ from meltica.runtime.lifecycle import Desired
 from meltica.trading.risk.configured import INSTANCE, as_json
 
 if TYPE_CHECKING:
-    from meltica._core import Core
+    from meltica._core import Core, Trigger
     from meltica.gateway.trading_runtime import TradingRuntime
     from meltica.lambdas.managed import ManagedInstance
     from meltica.lambdas.manager import InstanceManager
@@ -215,11 +215,16 @@ class GatewayTrading:
 
     # The port
 
-    def open(self, spec: "TradingSpec", deliver: Callable[[Callable[[], None]], object]) -> "Trader":
+    def open(
+        self,
+        spec: "TradingSpec",
+        deliver: Callable[[Callable[[], None]], object],
+        trigger: "Callable[[], Trigger | None]",
+    ) -> "Trader":
         """Registers an instance and returns its trader. Called on a thread, not on the gateway's loop."""
         runtime = asyncio.run_coroutine_threadsafe(self.started(), self._loop).result()
         limits = as_json(self.limits.of_instance(spec.instance))
-        trader = runtime.instances.open(replace(spec, risk=limits), deliver)
+        trader = runtime.instances.open(replace(spec, risk=limits), deliver, trigger)
         # They may have changed since they were read.
         runtime.set_limits({f"{INSTANCE}{spec.instance}": self.limits.of_instance(spec.instance)})
         return trader

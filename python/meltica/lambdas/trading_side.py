@@ -58,7 +58,9 @@ class TradingSide:
         """Registers the instance with trading. Called on a thread; raises ConfigError."""
         assert self._instance is not None
         self._port = port
-        trader = self._trader = port.open(replace(spec, saves=self._saves), self._instance.post)
+        trader = self._trader = port.open(
+            replace(spec, saves=self._saves), self._instance.post, self._instance.trigger
+        )
         trader.on_callback = self._on_order
         trader.on_trading_changed = self._on_trading_changed
         trader.on_risk_control = self._on_risk_control

@@ -6,13 +6,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from meltica.model.account import FeeRates
 from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
 from meltica.model.fills import Fill
 from meltica.model.instruments import Instrument
+
+if TYPE_CHECKING:
+    from meltica._core import Trigger
 
 Number = Decimal | str | int | float
 """A number of an order. A float counts by its shortest representation."""
@@ -310,12 +313,18 @@ class TradingPort(Protocol):
     `close` is called for each trader that was opened, also when the start or the run has failed.
     """
 
-    def open(self, spec: TradingSpec, deliver: Callable[[Callable[[], None]], object]) -> Trader:
+    def open(
+        self,
+        spec: TradingSpec,
+        deliver: Callable[[Callable[[], None]], object],
+        trigger: "Callable[[], Trigger | None]",
+    ) -> Trader:
         """Registers an instance and returns its trader. Called on a thread; may wait for the database.
 
         - `deliver`: runs a function on the instance's host thread between two callbacks; until the instance
           runs, the function waits. It can be called from any thread, and never waits or raises. An instance
           that cannot take a function is halted by its host, so the result has no meaning.
+        - `trigger`: returns what led to the callback of the instance that runs on the calling thread.
 
         Raises ConfigError when it may not trade so: a provider without an account, or a real venue without
         `live: true` and explicit limits.

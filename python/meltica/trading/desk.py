@@ -435,8 +435,9 @@ class Desk:
         position = self.positions.fill(record.position_key, fill)
         self.accounts.balances[record.owner.mode].fill(record.position_key, fill)
         risk = self.risks[record.owner.mode]
-        risk.filled(record, fill.quantity, fill.price, position.quantity, self.market, self.clock())
-        self.pending.filled(record, effect, position)
+        now = self.clock()
+        risk.filled(record, fill.quantity, fill.price, position.quantity, self.market, now)
+        self.pending.filled(record, effect, position, now)
 
     def _call(self, callback: Callback) -> None:
         record = callback.order
@@ -445,6 +446,5 @@ class Desk:
         if record.state.is_final:
             self.pending.ended(record.id)
         self.pending.reported(record)
-        recipient = self._recipients.get(record.owner)
-        if recipient is not None:
+        if (recipient := self._recipients.get(record.owner)) is not None:
             recipient(callback, self.pending.last_report)

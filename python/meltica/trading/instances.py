@@ -25,6 +25,7 @@ from meltica.trading.absent import end_orders, left_elsewhere, unmanaged
 from meltica.trading.client_ids import ClientOrderIds
 from meltica.trading.desk import Desk
 from meltica.trading.history import Missed, missed
+from meltica.trading.intents import TriggerOf
 from meltica.trading.inventory import take_over
 from meltica.trading.order import Owner
 from meltica.trading.positions import Positions
@@ -114,7 +115,12 @@ class Instances:
         """The instances that are open."""
         return list(self._runs.values())
 
-    def open(self, spec: TradingSpec, deliver: Callable[[Callable[[], None]], object]) -> Trader:
+    def open(
+        self,
+        spec: TradingSpec,
+        deliver: Callable[[Callable[[], None]], object],
+        trigger: TriggerOf = lambda: None,
+    ) -> Trader:
         """Registers an instance and returns its trader. Raises ConfigError when it may not trade so."""
         mode = Mode.PAPER if spec.dry_run else Mode.LIVE
         scope = {name: symbols for name, symbols in spec.scope.items() if name != EMITTED}
@@ -135,6 +141,7 @@ class Instances:
             self._timings,
             self._trading.push,
             deliver,
+            trigger,
         )
         with self._desk.lock:
             risk.registry.set_instance(owner, scope, limits)

@@ -3,13 +3,18 @@
 Subclasses become plain values here, because later their methods would run under the lock of trading.
 """
 
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from numbers import Rational
+from typing import TYPE_CHECKING
 
 from meltica.errors import OrderRefused
 from meltica.model.enums import Side, TimeInForce
 from meltica.model.instruments import Instrument
 from meltica.trading.exact import add, divide, floor_to, is_multiple, multiply, subtract
+
+if TYPE_CHECKING:
+    from meltica.trading.risk.market import Quote
 
 INVALID = "invalid_order"
 TOLERANCE = Decimal("1e-9")
@@ -102,6 +107,37 @@ def quantity_for(instrument: Instrument, cost: object, price: Decimal) -> Decima
     quantity = divide(decimal("cost", cost), price)
     step = instrument.quantity_increment
     return quantity if step is None else floor_to(quantity, step)
+
+
+def amount_of(
+    instrument: Instrument,
+    side: Side,
+    quantity: object,
+    cost: object,
+    limit: Decimal | None,
+    *,
+    may_round: bool,
+    quote: Callable[[], "Quote | None"],
+    sellable: Callable[[], Decimal],
+) -> Decimal:
+    """Returns the quantity of an order that is given as a quantity, a cost, or as all that is sellable.
+
+    Raises OrderRefused, rule `invalid_order`, or `no_market_price` if a cost needs a price.
+    """
+    if (quantity is None) == (cost is None):
+        raise OrderRefused(INVALID, "expected either a quantity or `cost=`")
+    if cost is not None:
+        price = limit
+        if price is None and (current := quote()) is not None:
+            price = current.ask if side is Side.BUY else current.bid
+        if price is None or price <= 0:
+            raise OrderRefused("no_market_price", f"{instrument.symbol} has no price to convert `cost`")
+        return quantity_for(instrument, cost, price)
+    if quantity == "all":
+        if side is Side.BUY:
+            raise OrderRefused(INVALID, "buy: expected a quantity or `cost=`, saw 'all'")
+        return sellable()
+    return quantity_of(instrument, quantity, may_round=may_round)
 
 
 def _on_step(number: Decimal, step: Decimal | None, value: object, *, up: bool, may_round: bool) -> Decimal:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
+from meltica.persistence.stores.trading.rows import Trigger
 from meltica.trading.exact import ZERO, divide, subtract
 
 
@@ -20,6 +21,15 @@ class Owner(NamedTuple):
     mode: Mode
     revision: str | None = None
     """The revision of a shadow; None for the instance itself."""
+
+
+class Intent(NamedTuple):
+    """A request of a strategy for an order or an amendment."""
+
+    order_id: UUID
+    """That of the new order."""
+    at: int
+    trigger: Trigger | None = None
 
 
 class PositionKey(NamedTuple):
@@ -93,6 +103,8 @@ class OrderRecord:
     ended_at: int | None = None
     venue_time: int | None = None
     """The venue's time of the latest change that it reported."""
+    trigger: Trigger | None = None
+    """The callback in which the strategy requested the order; None outside of its callbacks."""
 
     def __copy__(self) -> "OrderRecord":
         """Returns a copy; faster than the general way of `copy`, and there is one for each callback."""

@@ -68,12 +68,12 @@ class Pending:
         """Adds the row of a position, as it will be at the commit."""
         self._moved[position.key] = position
 
-    def filled(self, record: OrderRecord, effect: BookFill, position: Position) -> None:
+    def filled(self, record: OrderRecord, effect: BookFill, position: Position, now: int) -> None:
         """Adds a fill, which is a report, and the position after it."""
         self.last_report += 1
         self.fills[record.owner.mode] += 1
         self.moved(position)
-        row = fill_row(record, effect.fill, self.last_report, recovered=effect.recovered)
+        row = fill_row(record, effect.fill, self.last_report, booked_at=now, recovered=effect.recovered)
         self._batch.rows += [row, fill_event(row)]
 
     def reported(self, record: OrderRecord) -> None:

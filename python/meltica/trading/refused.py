@@ -1,16 +1,21 @@
-"""Refusals of what an instance trades through; those that risk has not seen are recorded as well."""
+"""What an instance requests, and the refusals of it; those that risk has not seen are recorded as well."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
 from meltica.errors import OrderRefused
+from meltica.trading.order import Intent
 
 
 class Recorder(Protocol):
     """What the methods belong to."""
 
-    def refused(self, error: OrderRefused, /) -> None:
+    def intend(self) -> Intent:
+        """Returns the intent of a request that begins now."""
+        ...
+
+    def refused(self, error: OrderRefused, intent: Intent, /) -> None:
         """Records a refusal, unless it is recorded."""
         ...
 
@@ -20,16 +25,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def recorded(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, P], T]:
-    """Returns a method that records each refusal that it raises."""
+def recorded(method: Callable[Concatenate[R, Intent, P], T]) -> Callable[Concatenate[R, P], T]:
+    """Returns a method that passes the intent of each call, and records each refusal that it raises."""
 
     @wraps(method)
     def call(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        intent = self.intend()
         try:
-            return method(self, *args, **kwargs)
+            return method(self, intent, *args, **kwargs)
         except OrderRefused as error:
             if not error.recorded:
-                self.refused(error)
+                self.refused(error, intent)
             raise
 
     return call

@@ -55,6 +55,7 @@ def order_row(record: OrderRecord, end_report: int | None = None) -> OrderRow:
         ended_at=record.ended_at,
         venue_time=record.venue_time,
         end_report=end_report,
+        trigger=record.trigger,
     )
 
 
@@ -99,10 +100,13 @@ def order_record(row: StoredOrder) -> OrderRecord:
         acknowledged_at=row.acknowledged_at,
         ended_at=row.ended_at,
         venue_time=row.venue_time,
+        trigger=row.trigger,
     )
 
 
-def fill_row(record: OrderRecord, fill: Fill, report: int, *, recovered: bool = False) -> FillRow:
+def fill_row(
+    record: OrderRecord, fill: Fill, report: int, *, booked_at: int, recovered: bool = False
+) -> FillRow:
     """Returns the row of a fill of an order. `report` is the number of its report."""
     return FillRow(
         order_id=record.id,
@@ -117,6 +121,7 @@ def fill_row(record: OrderRecord, fill: Fill, report: int, *, recovered: bool = 
         rule=None if fill.rule is None else FillRule(fill.rule),
         trade_id=fill.trade_id,
         traded_at=fill.time,
+        booked_at=booked_at,
         recovered=recovered,
         report=report,
     )

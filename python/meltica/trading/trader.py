@@ -32,16 +32,17 @@ from meltica.trading.closing import CLOSING
 from meltica.trading.desk import Desk
 from meltica.trading.effects import Callback
 from meltica.trading.gate import INSTANCE_STOPPING, LEDGER_FROZEN
+from meltica.trading.intents import TriggerOf, record_of, trigger_at
 from meltica.trading.numbers import (
     INVALID,
+    amount_of,
     nanoseconds_of,
     price_of,
-    quantity_for,
     quantity_of,
     tag_of,
     time_in_force_of,
 )
-from meltica.trading.order import OrderRecord, Owner, PositionKey
+from meltica.trading.order import Intent, OrderRecord, Owner, PositionKey
 from meltica.trading.positions import Positions
 from meltica.trading.refused import recorded
 from meltica.trading.risk.approved import OrderRequest
@@ -73,12 +74,14 @@ class InstanceTrader:
         timings: TimingsOf,
         push: Callable[[OrderMachine], None],
         deliver: Callable[[Callable[[], None]], object],
+        trigger: TriggerOf = lambda: None,
     ) -> None:
         """Creates the trader of an instance.
 
         - `timings`: intervals of a provider.
         - `push`: passes a new order to trading's loop; raises CapacityError.
         - `deliver`: runs a function between two callbacks of the instance.
+        - `trigger`: returns what led to the callback that runs.
 
         """
         self._owner = owner
@@ -91,6 +94,7 @@ class InstanceTrader:
         self._timings = timings
         self._push = push
         self._deliver = deliver
+        self._trigger = trigger
         self._orders: dict[UUID, Order] = {}
         self._by_client_id: dict[str, Order] = {}
         self._ended: dict[UUID, None] = {}
@@ -109,6 +113,7 @@ class InstanceTrader:
     @recorded
     def place(
         self,
+        intent: Intent,
         side: Side,
         symbol: str,
         quantity: Number | Literal["all"] | None,
@@ -130,10 +135,18 @@ class InstanceTrader:
             raise OrderRefused(CLOSING, f"{symbol} is being closed; `cancel_all` ends that")
         instrument = self._instrument(provider, symbol)
         limit = None if price is None else price_of(instrument, side, price, may_round=round)
-        amount = self._quantity(instrument, side, provider, quantity, cost, limit, may_round=round)
-        now = self._desk.clock()
+        amount = amount_of(
+            instrument,
+            side,
+            quantity,
+            cost,
+            limit,
+            may_round=round,
+            quote=lambda: self._market.quote(provider, symbol),
+            sellable=lambda: self.position(symbol, provider).sellable,
+        )
         request = OrderRequest(
-            order_id=uuid4(),
+            order_id=intent.order_id,
             owner=self._owner,
             provider=provider,
             symbol=symbol,
@@ -145,29 +158,20 @@ class InstanceTrader:
             post_only=post_only,
             reduce_only=reduce_only,
         )
-        expires_at = None if expires_in is None else now + nanoseconds_of("expires_in", expires_in)
+        expires_at = None if expires_in is None else intent.at + nanoseconds_of("expires_in", expires_in)
         tag = tag_of(tag)
         timings = self._timings(provider, self._owner.mode)
         with self._desk.lock:
-            approved = self._risk.approve(request, self._market, now, counted=self._counted)
-            record = OrderRecord(
-                id=request.order_id,
-                client_order_id=self._ids.next(),
-                owner=self._owner,
-                provider=provider,
-                symbol=symbol,
-                side=side,
-                order_type=request.order_type,
-                time_in_force=approved.time_in_force,
-                quantity=approved.quantity,
-                price=limit,
-                limit_price=approved.limit_price,
-                post_only=post_only,
-                reduce_only=reduce_only,
-                tag=tag,
+            now = self._desk.clock()
+            approved = self._risk.approve(request, self._market, now, counted=self._counted, intent=intent)
+            record = record_of(
+                request,
+                approved,
+                intent,
+                self._ids.next(),
+                approved_at=self._desk.clock(),
                 expires_at=expires_at,
-                intent_at=now,
-                approved_at=approved.approved_at,
+                tag=tag,
             )
             machine = self._desk.open(record, timings)
             order = self._known(record)
@@ -185,7 +189,9 @@ class InstanceTrader:
         self._desk.apply(machine, lambda m, now: m.cancel(now))
 
     @recorded
-    def amend(self, order: Order, *, price: Number | None = None, quantity: Number | None = None) -> None:
+    def amend(
+        self, intent: Intent, order: Order, *, price: Number | None = None, quantity: Number | None = None
+    ) -> None:
         """Requests another price or whole quantity of an open order. Raises OrderRefused."""
         if price is None and quantity is None:
             raise OrderRefused(INVALID, "amend: expected a price, a quantity or both, saw neither")
@@ -202,7 +208,7 @@ class InstanceTrader:
                 text = f"order {record.client_order_id} not amended: it is {record.state}"
                 raise OrderRefused(refusal, text)
             self._risk.approve_amendment(
-                record, self._market, self._desk.clock(), quantity=whole, price=limit
+                record, self._market, self._desk.clock(), quantity=whole, price=limit, intent=intent
             )
             self._desk.amended(machine, machine.amend(price=limit, quantity=whole))
         order.pending_amend = True
@@ -216,7 +222,7 @@ class InstanceTrader:
             self.cancel(order)
 
     @recorded
-    def close(self, symbol: str, provider: str | None = None) -> Order | None:
+    def close(self, _intent: Intent, symbol: str, provider: str | None = None) -> Order | None:
         """Requests the end of a symbol's orders and sells what is left, now or after their ends."""
         symbol, provider = self._resolve(symbol, provider)
         for order in self.orders(symbol):
@@ -305,10 +311,16 @@ class InstanceTrader:
         symbol, provider = self._resolve(symbol, provider)
         return self._instrument(provider, symbol)
 
-    def refused(self, error: OrderRefused) -> None:
+    def intend(self) -> Intent:
+        """Returns the intent of a request that begins now."""
+        now = self._desk.clock()
+        return Intent(uuid4(), now, trigger_at(now, self._trigger()))
+
+    def refused(self, error: OrderRefused, intent: Intent) -> None:
         """Records a refusal that risk has not seen; its message says which symbol it is about."""
         with self._desk.lock:
-            self._risk.record(self._owner, "", "", error, self._desk.clock(), counted=self._counted)
+            now = self._desk.clock()
+            self._risk.record(self._owner, "", "", error, now, counted=self._counted, intent=intent)
 
     # From trading
 
@@ -417,33 +429,6 @@ class InstanceTrader:
                 "unknown_instrument", f"{provider} has not sent the rules of {symbol}; retry later"
             )
         return listing.instrument
-
-    def _quantity(
-        self,
-        instrument: Instrument,
-        side: Side,
-        provider: str,
-        quantity: object,
-        cost: object,
-        limit: Decimal | None,
-        *,
-        may_round: bool,
-    ) -> Decimal:
-        if (quantity is None) == (cost is None):
-            raise OrderRefused(INVALID, "expected either a quantity or `cost=`")
-        if cost is not None:
-            price = limit
-            if price is None:
-                quote = self._market.quote(provider, instrument.symbol)
-                price = None if quote is None else quote.ask if side is Side.BUY else quote.bid
-            if price is None or price <= 0:
-                raise OrderRefused("no_market_price", f"{instrument.symbol} has no price to convert `cost`")
-            return quantity_for(instrument, cost, price)
-        if quantity == "all":
-            if side is Side.BUY:
-                raise OrderRefused(INVALID, "buy: expected a quantity or `cost=`, saw 'all'")
-            return self.position(instrument.symbol, provider).sellable
-        return quantity_of(instrument, quantity, may_round=may_round)
 
 
 def _ignore(*_: object) -> None:

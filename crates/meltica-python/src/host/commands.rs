@@ -4,6 +4,7 @@ use super::seat::{Group, Seat, losses};
 use super::share::Share;
 use super::thread::Loop;
 use super::timers::Timers;
+use super::trigger::Begun;
 use super::{Command, Signature};
 use crate::callback::call;
 use crate::errors::LambdaError;
@@ -63,7 +64,7 @@ impl Loop {
         }
         if let Some(on_start) = &plan.member.on_start {
             let turn = (instance.number, &plan.member.context);
-            let result = self.shared.watched(py, turn, clock::ticks(), || call(on_start.bind(py), &[]));
+            let result = self.shared.watched(py, turn, Begun::now(), || call(on_start.bind(py), &[]));
             if let Err(error) = result {
                 *instance.last_error.lock() = Some(error.to_string());
                 // A `stop` may have timed out in the meantime. A stuck instance stays stuck.

@@ -8,6 +8,7 @@
 
 use super::share::Limit;
 use super::thread::Loop;
+use super::trigger::Begun;
 use super::{HostShared, seat::Seat};
 use crate::callback::call;
 use crate::instance::{POSTED_LIMIT, State};
@@ -124,9 +125,9 @@ impl Seat {
         name: &str,
         function: &Py<PyAny>,
     ) -> Option<u64> {
-        let started = clock::ticks();
-        let result = host.watched(py, self.turn(), started, || call(function.bind(py), &[]));
-        if clock::elapsed_ns(started, clock::ticks()) >= self.member.slow_ns {
+        let begun = Begun::now();
+        let result = host.watched(py, self.turn(), begun, || call(function.bind(py), &[]));
+        if clock::elapsed_ns(begun.ticks, clock::ticks()) >= self.member.slow_ns {
             self.instance.stats.slow.bump(1);
         }
         match result {

@@ -2,13 +2,13 @@
 
 use super::share::Share;
 use super::timers::Timers;
+use super::trigger::Begun;
 use super::{HostShared, Member, Signature};
 use crate::callback::call;
 use crate::errors::LambdaStopped;
 use crate::instance::InstanceShared;
 use crate::routes::Routes;
 use meltica_core::bus::Queue;
-use meltica_core::clock;
 use meltica_core::event::Kind;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
@@ -94,7 +94,7 @@ impl Seat {
             // Unlike `value`, this attaches the traceback to the exception.
             let error = error.clone_ref(py).into_value(py).into_bound(py).into_any();
             let handle = || call(on_error.bind(py), &[&callback, &error]);
-            if let Err(second) = host.watched(py, self.turn(), clock::ticks(), handle) {
+            if let Err(second) = host.watched(py, self.turn(), Begun::now(), handle) {
                 second.write_unraisable(py, Some(on_error.bind(py)));
             }
         }

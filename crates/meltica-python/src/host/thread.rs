@@ -7,6 +7,7 @@ use super::posted::Ending;
 use super::seat::{Group, Seat, count_losses};
 use super::share::Share;
 use super::timers::Order;
+use super::trigger::Begun;
 use crate::barrier::Drains;
 use crate::callback::{call, panic_text, python_thread, thread_ident};
 use crate::exit::{Hang, Live};
@@ -104,8 +105,9 @@ impl<'py> Step<'_, 'py> {
         instance.delivered_at.store(self.wall, Ordering::Relaxed);
         instance.observe(event);
         let (Some(callback), Some(EventObject { object, .. })) = (callback, &round.current) else { return };
+        let begun = Begun { ticks: round.started, event: Some(event) };
         let call = || callback.call(self.py, object);
-        let result = self.shared.watched(self.py, seat.turn(), round.started, call);
+        let result = self.shared.watched(self.py, seat.turn(), begun, call);
         let ended = clock::ticks();
         let spent = clock::elapsed_ns(round.started, ended);
         stats.callback.record(spent);
@@ -231,6 +233,7 @@ impl Loop {
     /// Delivers the events of the round.
     pub fn deliver_all(&mut self, py: Python<'_>) {
         let mut round = Round { current: None, failed: Vec::new(), started: clock::ticks() };
+        self.shared.round.store(round.started, Ordering::Relaxed);
         if self.shared.shared_mode && clock::elapsed_ns(self.untraced, round.started) > UNTRACE {
             self.untraced = round.started;
             clear_tracing(py);
@@ -310,7 +313,7 @@ impl Loop {
     /// Runs `on_stop`, after the last event.
     pub fn finish(&self, py: Python<'_>, mut seat: Seat, end: State) {
         if let Some(on_stop) = &seat.member.on_stop {
-            let result = self.shared.watched(py, seat.turn(), clock::ticks(), || call(on_stop.bind(py), &[]));
+            let result = self.shared.watched(py, seat.turn(), Begun::now(), || call(on_stop.bind(py), &[]));
             if let Err(error) = result {
                 let _ = seat.failure(py, &self.shared, "on_stop", &error);
             }

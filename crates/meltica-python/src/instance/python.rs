@@ -6,7 +6,7 @@ use crate::barrier::Drains;
 use crate::convert::value_error;
 use crate::core::CoreShared;
 use crate::errors::{LambdaError, LambdaStopped};
-use crate::host::Command;
+use crate::host::{Command, PyTrigger};
 use crate::locks::Lock;
 use crate::stats::{by_kind, summary_dict};
 use meltica_core::event::Nanos;
@@ -156,6 +156,13 @@ impl PyInstance {
     /// Returns the time of the instance's clock, in ns: the wall clock live, the events' time in a replay.
     fn now(&self) -> Nanos {
         self.shared.now()
+    }
+
+    /// Returns what led to the callback of the instance that runs: its event, and how long ago that passed each step.
+    ///
+    /// Returns None between callbacks, and on any other thread than the host's.
+    fn trigger(&self, py: Python<'_>) -> PyResult<Option<PyTrigger>> {
+        self.shared.host.trigger(py, self.shared.number)
     }
 
     /// When the latest event reached the instance, in ns of the wall clock; 0 before the first.

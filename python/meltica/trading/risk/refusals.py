@@ -13,7 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from meltica.model.symbols import ANY
-from meltica.persistence.stores.trading.rows import Verdict
+from meltica.persistence.stores.trading.rows import Trigger, Verdict
 from meltica.trading.order import Owner
 
 WINDOW = 1_000_000_000
@@ -43,6 +43,9 @@ class Refusal(NamedTuple):
     times: int = 1
     last: int = 0
     """When the last of several ones was refused; 0 for a single one."""
+    intent_at: int | None = None
+    """When the strategy requested it, the first of several ones; None if no strategy did."""
+    trigger: Trigger | None = None
 
 
 class Refusals:

@@ -11,7 +11,7 @@ from uuid import UUID
 from meltica.errors import OrderRefused
 from meltica.model.enums import Mode, OrderState, OrderType, Side, TimeInForce
 from meltica.trading.exact import EXACT, ZERO
-from meltica.trading.order import OrderRecord, Owner
+from meltica.trading.order import Intent, OrderRecord, Owner
 from meltica.trading.risk import rules
 from meltica.trading.risk.approved import (
     ApprovedAmendment,
@@ -45,11 +45,19 @@ class Risk:
         self._balances = balances
 
     def approve(
-        self, request: OrderRequest, market: Market, now: int, *, counted: bool = True
+        self,
+        request: OrderRequest,
+        market: Market,
+        now: int,
+        *,
+        counted: bool = True,
+        intent: Intent | None = None,
     ) -> ApprovedOrder:
         """Approves an order and reserves it. Raises `OrderRefused`; nothing is reserved then.
 
-        `counted`: whether the refusal may count as a breach of the instance.
+        - `counted`: whether the refusal may count as a breach of the instance.
+        - `intent`: the request of the strategy, which a refusal keeps.
+
         """
         outer = getcontext()
         setcontext(EXACT)
@@ -64,11 +72,13 @@ class Risk:
                 now,
                 request.order_id,
                 counted=counted,
+                intent=intent,
             )
             raise
         except DecimalException as error:
             refused = OrderRefused(Rule.INVALID_ORDER.value, f"a number has too many digits: {error!r}")
-            self.record(request.owner, request.provider, request.symbol, refused, now, request.order_id)
+            owner, provider, symbol = request.owner, request.provider, request.symbol
+            self.record(owner, provider, symbol, refused, now, request.order_id, intent=intent)
             raise refused from error
         finally:
             setcontext(outer)
@@ -129,6 +139,7 @@ class Risk:
         *,
         price: Decimal | None = None,
         quantity: Decimal | None = None,
+        intent: Intent | None = None,
     ) -> ApprovedAmendment:
         """Approves a new limit, a new whole quantity (fills included) or both.
 
@@ -138,11 +149,11 @@ class Risk:
             try:
                 return self._approve_amendment(order, market, now, price, quantity)
             except OrderRefused as refused:
-                self.record(order.owner, order.provider, order.symbol, refused, now, order.id)
+                self._record_amendment(order, refused, now, intent)
                 raise
             except DecimalException as error:
                 refused = OrderRefused(Rule.INVALID_ORDER.value, f"a number has too many digits: {error!r}")
-                self.record(order.owner, order.provider, order.symbol, refused, now, order.id)
+                self._record_amendment(order, refused, now, intent)
                 raise refused from error
 
     def _approve_amendment(
@@ -322,6 +333,7 @@ class Risk:
         order_id: UUID | None = None,
         *,
         counted: bool = True,
+        intent: Intent | None = None,
     ) -> None:
         """Counts a refusal, once; it becomes a row, and a breach if it is `counted` and its rule says so."""
         if refused.recorded:
@@ -339,7 +351,7 @@ class Risk:
             Refusal(
                 now,
                 owner,
-                order_id,
+                intent.order_id if order_id is None and intent is not None else order_id,
                 provider,
                 symbol,
                 refused.reason,
@@ -347,8 +359,15 @@ class Risk:
                 refused.seen,
                 refused.limit,
                 verdict,
+                intent_at=None if intent is None else intent.at,
+                trigger=None if intent is None else intent.trigger,
             )
         )
+
+    def _record_amendment(
+        self, order: OrderRecord, refused: OrderRefused, now: int, intent: Intent | None
+    ) -> None:
+        self.record(order.owner, order.provider, order.symbol, refused, now, order.id, intent=intent)
 
     def _is_paused(self, owner: Owner, now: int) -> bool:
         state = self.registry.state(Scope.instance(owner))

@@ -50,6 +50,8 @@ def refusal_row(refusal: Refusal) -> RefusalRow:
         verdict=refusal.verdict,
         count=refusal.times,
         last_refused_at=refusal.last or refusal.time,
+        intent_at=refusal.intent_at,
+        trigger=refusal.trigger,
     )
 
 

@@ -86,6 +86,32 @@ def _storable(text: str) -> str:
     return valid.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+class TriggerEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The event of a callback. What ends in `_time` is of the wall clock, what ends in `_at` of trading's."""
+
+    sequence: int
+    kind: str
+    provider: str
+    symbol: str
+    venue_time: int | None = None
+    """The time by the venue; None if it sends none."""
+    received_time: int
+    received_at: int
+    dispatched_at: int
+    """When it was numbered and routed."""
+    read_at: int
+    """When the host of the instance began the round of deliveries that has it."""
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The callback in which a strategy requested an order."""
+
+    callback_at: int
+    """When it began."""
+    event: TriggerEvent | None = None
+    """None for a timer, a callback of an order, or the start."""
+
+
 class OrderRow(Row, frozen=True, kw_only=True):
     """A row of the table `orders`: an order as it is now."""
 
@@ -129,6 +155,8 @@ class OrderRow(Row, frozen=True, kw_only=True):
     venue_time: int | None = None
     end_report: int | None = None
     """The number of the report of its end."""
+    trigger: Trigger | None = None
+    """The callback that requested it; None outside of the callbacks."""
     metadata: dict[str, Any] = {}
 
 
@@ -150,6 +178,8 @@ class FillRow(Row, frozen=True, kw_only=True):
     trade_id: str | None = None
     traded_at: int
     """The venue's time."""
+    booked_at: int | None = None
+    """When trading booked it; None for a fill of an earlier version."""
     recovered: bool = False
     report: int
     """The number of the report, ascending over all fills and ends of orders; checkpoints name it."""
@@ -267,6 +297,10 @@ class RefusalRow(Row, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     count: int = 1
     last_refused_at: int
+    intent_at: int | None = None
+    """When the strategy requested the order or the amendment; None if no strategy did."""
+    trigger: Trigger | None = None
+    """The callback that requested it."""
 
 
 class CheckpointRow(Row, frozen=True, kw_only=True):

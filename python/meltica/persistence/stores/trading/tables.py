@@ -95,7 +95,7 @@ def _names(names: tuple[str, ...]) -> Composed:
 
 _FIXED_OF_ORDERS = (
     *("client_order_id", "instance", "uid", "mode", "revision", "provider", "symbol", "side", "order_type"),
-    *("time_in_force", "post_only", "reduce_only", "tag", "intent_at"),
+    *("time_in_force", "post_only", "reduce_only", "tag", "intent_at", "trigger"),
 )
 _SCOPE_OF_BALANCES = ("provider", "mode", "currency", "snapshot_at")
 _KEY_OF_ENTRIES = ("provider", "mode", "kind", "venue_id", "currency")
