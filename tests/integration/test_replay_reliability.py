@@ -1,5 +1,6 @@
 """`meltica replay` takes each form of a recording, and says when its events are not those of it."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def test_a_recording_whose_frames_all_fail_is_not_ok(folder: Path) -> None:
     file.write_text(trade(ns, 1, ns // 1000) + trade(ns + 1, 2, ns // 1000))
     result = report(folder, file.name, "--codec", "binance")
     assert (result["status"], result["exit_code"]) == ("unreliable", 5)
-    assert "none of 2 frames could be decoded; the first: " in result["error"]
+    assert "none of 2 frames could be decoded, such as: " in result["error"]
     assert "looks like microseconds" in result["error"]
 
 
@@ -108,7 +109,7 @@ def test_more_than_one_bad_frame_in_a_hundred_is_not_ok(folder: Path) -> None:
         (folder / "bad.txt").write_text("".join([*good[: 200 - bad], *[f"{ns} {{broken\n"] * bad]))
         result = report(folder, "bad.txt", "--codec", "binance")
         assert result["status"] == status, bad
-    assert "binance: 3 of 200 frames are bad; the first: " in result["error"]
+    assert "binance: 3 messages of 200 frames are bad, such as: " in result["error"]
 
 
 def test_one_text_is_two_instruments_on_connections_of_two_categories(folder: Path) -> None:
@@ -137,3 +138,59 @@ def test_one_text_is_two_instruments_on_connections_of_two_categories(folder: Pa
     found = [line.split()[1] for line in done.stdout.splitlines()[:9]]
     spot, linear = "BTC-USDT", "BTC-USDT-PERP"
     assert found == [spot, spot, spot, linear, linear, linear, spot, spot, "BTC-USDC-PERP"], done.stderr
+
+
+def test_lines_without_a_frame_are_bad_frames(folder: Path) -> None:
+    ns = 1_735_689_600_000_000_000
+    (folder / "mixed.txt").write_text(trade(ns, 1) + trade(0, 2).partition(" ")[2] + "FOO\n")
+    result = report(folder, "mixed.txt", "--codec", "binance")
+    assert (result["frames"], result["frame_errors"]) == (3, {"bad_line": 2})
+    assert "2 messages of 3 frames are bad, such as: expected `<receive ns>" in result["error"]
+
+
+def test_a_recording_without_frames_is_not_ok(folder: Path) -> None:
+    (folder / "marks.txt").write_text("1735689600000000000 @1 open\n1735689600000000001 @1 lost\n")
+    result = report(folder, "marks.txt", "--codec", "binance")
+    assert (result["status"], result["error"]) == ("unreliable", "binance: the recording holds no frames")
+
+
+def test_times_in_seconds_are_named(folder: Path) -> None:
+    (folder / "seconds.txt").write_text(trade(1_735_689_600, 1))
+    result = report(folder, "seconds.txt", "--codec", "binance")
+    assert result["exit_code"] == 4
+    assert (
+        "line 1: expected a receive time in nanoseconds, saw 1735689600, which looks like seconds"
+        in (result["error"])
+    )
+
+
+def test_recorded_events_are_replayed_up_to_their_damage(folder: Path) -> None:
+    """A damaged line, and a truncated file: what comes before is delivered, and the damage is named."""
+    (folder / "writes.py").write_text(
+        "import orjson, meltica\n"
+        "class Writes(meltica.Lambda):\n"
+        "    def on_trade(self, trade): print(orjson.dumps(trade.to_dict()).decode())\n"
+    )
+    ns = 1_735_689_600_000_000_000
+    (folder / "frames.txt").write_text("".join(trade(ns + i, i + 1) for i in range(50)))
+    printed = replay(folder, "frames.txt", "--codec", "binance", "--lambda", "writes.py").stdout
+    events = [line + "\n" for line in printed.splitlines() if line.startswith("{")]
+    assert len(events) == 50
+    whole = "".join(events).encode()
+    for name, content, fault in (
+        ("line.jsonl", "".join([*events[:3], "{broken\n", *events[3:]]).encode(), "line 4: not a recorded"),
+        ("cut.jsonl", whole[:-20], "line 50: not a recorded event"),
+        ("cut.gz", gzip.compress(whole)[:-30], "the compressed file is truncated"),
+    ):
+        (folder / name).write_bytes(content)
+        result = report(folder, name, "--lambda", "noop")
+        assert (result["status"], result["exit_code"]) == ("input_damaged", 4), name
+        assert fault in result["error"]
+        assert result["events"]["Trade"] >= 3
+    faults = {
+        '"ingestTs":': ('"x":', 'expected the key "ingestTs"'),
+        '"2025-01-01T00:00:00.000000000Z"': ("5", 'expected "ingestTs" to be text'),
+    }
+    for part, (other, fault) in faults.items():
+        (folder / "time.jsonl").write_text(events[0] + events[0].replace(part, other, 1))
+        assert fault in report(folder, "time.jsonl", "--lambda", "noop")["error"]

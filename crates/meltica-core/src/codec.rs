@@ -115,6 +115,14 @@ impl Codec {
         self.symbols.iter().position(|rule| rule.category == name)
     }
 
+    /// Returns the index of the category with which the name of a connection begins, as `linear` and `linear-2` do.
+    pub fn category_of(&self, connection: &str) -> Option<usize> {
+        self.categories().position(|category| {
+            let rest = connection.strip_prefix(category).filter(|_| !category.is_empty());
+            rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphabetic() || c == '_'))
+        })
+    }
+
     /// Returns the names of the categories; a single empty one if they are not distinguished.
     pub fn categories(&self) -> impl Iterator<Item = &str> {
         self.symbols.iter().map(|rule| &*rule.category)

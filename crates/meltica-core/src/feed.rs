@@ -230,6 +230,11 @@ impl Feed {
             .map_or_else(Vec::new, |decoder| decoder.codec().categories().map(str::to_owned).collect())
     }
 
+    /// Returns the category with which the name of a connection begins, as [`Codec::category_of`] does.
+    pub fn category_of(&self, connection: &str) -> Option<usize> {
+        self.decoder.as_ref()?.codec().category_of(connection)
+    }
+
     /// Sets the category of a connection, an index of [`Codec::categories`]; it is 0 until then.
     pub fn set_category(&mut self, connection: u32, category: usize) {
         self.categories.insert(connection, category);

@@ -32,6 +32,17 @@ pub enum Line<'a> {
     TooLong(&'a [u8]),
 }
 
+impl Line<'_> {
+    /// Returns the kind and the text of the fault of a line that is neither a frame nor a mark.
+    pub const fn fault(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Frame(_) | Self::Mark(..) => None,
+            Self::Bad(_) => Some(("bad_line", "expected `<receive ns> [@<connection>] [<symbol>] <frame>`")),
+            Self::TooLong(_) => Some(("too_large", "the line is longer than a frame may be")),
+        }
+    }
+}
+
 /// A recorded frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded<'a> {
@@ -189,13 +200,24 @@ impl File {
         if self.too_long {
             return Line::TooLong(&line[..line.len().min(4096)]);
         }
-        match self.stamp {
-            Some((time, start)) if is_json(&line[start..]) => {
-                Line::Frame(Recorded { time, connection: b"", symbol: b"", frame: &line[start..] })
-            }
-            Some((time, start)) => tagged(time, line, start),
-            None => Line::Bad(line),
+        stamped(line, self.stamp)
+    }
+}
+
+/// Reads one line, of a file with receive times or without. The line is not empty and has no line feed.
+pub fn read_line(line: &[u8], has_time: bool) -> Line<'_> {
+    stamped(line, if has_time { stamp(line) } else { Some((None, 0)) })
+}
+
+/// Reads a line with its receive time and the start of the text after it.
+#[inline]
+fn stamped(line: &[u8], stamp: Option<(Option<Nanos>, usize)>) -> Line<'_> {
+    match stamp {
+        Some((time, start)) if is_json(&line[start..]) => {
+            Line::Frame(Recorded { time, connection: b"", symbol: b"", frame: &line[start..] })
         }
+        Some((time, start)) => tagged(time, line, start),
+        None => Line::Bad(line),
     }
 }
 
@@ -207,14 +229,14 @@ fn is_json(text: &[u8]) -> bool {
 #[cold]
 fn tagged(time: Option<Nanos>, line: &[u8], start: usize) -> Line<'_> {
     let first_word = |text: &[u8]| memchr::memchr(b' ', text).unwrap_or(text.len());
-    let mut rest = &line[start..];
+    let mut rest = line[start..].trim_ascii_start();
     let mut connection: &[u8] = b"";
     if let Some(named) = rest.strip_prefix(b"@") {
         let end = first_word(named);
         if end == 0 || end + 1 >= named.len() {
             return Line::Bad(line);
         }
-        (connection, rest) = (&named[..end], &named[end + 1..]);
+        (connection, rest) = (&named[..end], named[end + 1..].trim_ascii_start());
         let end = first_word(rest);
         match (&rest[..end], time) {
             (b"open", Some(time)) if end == rest.len() => return Line::Mark(time, connection, Mark::Open),
@@ -226,7 +248,7 @@ fn tagged(time: Option<Nanos>, line: &[u8], start: usize) -> Line<'_> {
         }
     }
     let end = first_word(rest);
-    let (symbol, frame) = match rest.get(end + 1..) {
+    let (symbol, frame) = match rest.get(end + 1..).map(<[u8]>::trim_ascii_start) {
         Some(frame) if is_json(frame) && !is_json(rest) => (&rest[..end], frame),
         _ => (&rest[..0], rest),
     };
@@ -332,7 +354,8 @@ pub fn stamp_fault(time: Nanos, last: Option<Nanos>) -> Option<StampFault> {
     const DAY: u64 = 86_400_000_000_000;
     let by = time.saturating_sub(last.unwrap_or(time));
     match time {
-        // From 2001 to 2286, in the named unit.
+        // From 2001 to 2286, in the named unit. A recording may reach seconds by a clock that began at 0.
+        1_000_000_000..10_000_000_000 if last.is_none() => Some(StampFault::Unit(time, "seconds")),
         1_000_000_000_000..10_000_000_000_000 => Some(StampFault::Unit(time, "milliseconds")),
         1_000_000_000_000_000..10_000_000_000_000_000 => Some(StampFault::Unit(time, "microseconds")),
         _ => (by.unsigned_abs() > DAY).then_some(StampFault::Jump(by)),

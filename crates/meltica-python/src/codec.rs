@@ -325,10 +325,16 @@ impl PyCodec {
     /// Returns a dictionary for each message of the frame: `outcome` is `event`, `diff`, `snapshot`, `control`,
     /// `unmatched` or `refused`. `message` is its declared name, `symbol` the canonical symbol, `present` the fields or
     /// sides that it has, `payload` that of an event, and `error` the fault of a refused one; absent keys are omitted.
-    fn decode<'py>(&self, py: Python<'py>, frame: &[u8]) -> PyResult<Bound<'py, PyList>> {
+    ///
+    /// `connection` is the name of the connection, whose category is that with which the name begins.
+    #[pyo3(signature = (frame, *, connection = ""))]
+    fn decode<'py>(&self, py: Python<'py>, frame: &[u8], connection: &str) -> PyResult<Bound<'py, PyList>> {
         let found = PyList::empty(py);
         let mut failed = Ok(());
         let mut decoder = Decoder::new(Arc::clone(&self.0), ProviderId::intern(messages::PROVIDER));
+        if let Some(category) = self.0.category_of(connection) {
+            decoder.set_category(category);
+        }
         decoder.decode(
             frame,
             &mut (

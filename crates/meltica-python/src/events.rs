@@ -271,7 +271,10 @@ impl PyEvent {
             value.extract().map_err(|_| value_error(format!("event: expected {key:?} to be text")))
         };
         let number = |key: &str| get(key)?.map_or(Ok(0), |value| value.extract::<u64>());
-        let time = |key: &str| get(key)?.map(|value| parse_rfc3339(&value.extract::<String>()?)).transpose();
+        let time = |key: &str| match get(key)? {
+            Some(_) => parse_rfc3339(&text(key)?).map(Some),
+            None => Ok(None),
+        };
         let kind = text("type")?;
         let kind = Kind::from_name(&kind).ok_or_else(|| {
             value_error(format!("event: expected \"type\" to be an event kind, saw {kind:?}"))

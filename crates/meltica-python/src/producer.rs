@@ -14,7 +14,6 @@ use meltica_core::dispatch::{NotDispatched, Origin, Publisher, StopFlag};
 use meltica_core::event::{Kind, Nanos, Payload};
 use meltica_core::feed::{Feed, FeedOutcome, FeedStats, Source};
 use meltica_core::names::{ProviderId, SymbolId};
-use meltica_core::replay::StampFault;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
@@ -418,19 +417,9 @@ fn category_of(feed: &Feed, name: Option<&str>) -> PyResult<usize> {
     })
 }
 
-/// Returns what is wrong with a receive time of a recording, and whether it is in another unit than ns.
-///
-/// `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
-/// milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
-#[pyfunction]
-#[pyo3(signature = (time, last, /))]
-fn stamp_fault(time: Nanos, last: Option<Nanos>) -> Option<(String, bool)> {
-    let fault = meltica_core::replay::stamp_fault(time, last)?;
-    Some((fault.to_string(), matches!(fault, StampFault::Unit(..))))
-}
-
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(stamp_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(replay::stamp_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(replay::read_line, module)?)?;
     module.add_class::<PyProducer>()?;
     module.add_class::<PyFeedOutcome>()
 }

@@ -123,7 +123,13 @@ def stamp_fault(time: int, last: int | None, /) -> tuple[str, bool] | None:
     """Returns what is wrong with a receive time of a recording, and whether it is in another unit than ns.
 
     `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
-    milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
+    seconds, milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
+    """
+
+def read_line(line: bytes, has_time: bool, /) -> tuple[str, bytes | None, str | None]:
+    """Returns the name of the connection and the frame of a line of a recording, and the fault of a line that has no frame.
+
+    `has_time` is false for the lines of a file whose first line is JSON. The frame of a mark is None.
     """
 
 @final
@@ -310,12 +316,14 @@ class Codec:
     @property
     def name(self) -> str:
         """Name of the codec, from its declaration."""
-    def decode(self, frame: bytes) -> list[dict[str, Any]]:
+    def decode(self, frame: bytes, *, connection: str = "") -> list[dict[str, Any]]:
         """Decodes one frame, without a feed: books are not assembled, and repeated messages are not removed.
 
         Returns a dictionary for each message of the frame: `outcome` is `event`, `diff`, `snapshot`, `control`,
         `unmatched` or `refused`. `message` is its declared name, `symbol` the canonical symbol, `present` the fields or
         sides that it has, `payload` that of an event, and `error` the fault of a refused one; absent keys are omitted.
+
+        `connection` is the name of the connection, whose category is that with which the name begins.
         """
     @property
     def categories(self) -> list[str]:

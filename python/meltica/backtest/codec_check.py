@@ -5,13 +5,15 @@ Each frame is decoded twice: alone, for its messages, and in a replay, for the b
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from meltica._core import BookSnapshot, Codec
+import orjson
+
+from meltica._core import BookSnapshot, Codec, read_line
 from meltica.adapters.codec import Message
 from meltica.adapters.replay.adapter import ReplayAdapter, ReplaySettings
 from meltica.adapters.replay.files import Recording, identify
@@ -20,13 +22,12 @@ from meltica.errors import ReplayError
 from meltica.lambdas.base import Lambda
 
 SAMPLES = 5
-"""Frames that are shown of each kind of fault."""
+"""Kinds of frames of which one is shown."""
 SHOWN = 300
 """Bytes of a frame that are shown."""
-
-_LINE = re.compile(rb"(?P<time>\d+(?:\.\d+)?):? (?:@\S+ )?(?P<rest>.*)")
-_MARK = re.compile(rb"(?:open|lost)\b")
-_SYMBOL = re.compile(rb"[^\s{\[\"]+ (?=[{\[])")
+MOST_KINDS = 256
+"""Kinds of frames that are counted one by one."""
+_ELEMENT = re.compile(r"element \d+: ")
 
 
 class _Everything(Lambda):
@@ -67,6 +68,29 @@ class _Seen:
         }
 
 
+class _Samples:
+    """The first frame of each kind of fault, and how many there were."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, dict[str, Any]] = {}
+
+    def add(self, kind: str, frame: bytes, **details: object) -> None:
+        """Counts a frame and keeps the first one of its kind."""
+        if (sample := self._kinds.get(kind)) is not None:
+            sample["count"] += 1
+        elif len(self._kinds) < MOST_KINDS:
+            text = frame[:SHOWN].decode("utf-8", "replace")
+            self._kinds[kind] = {"count": 1, **details, "frame": text}
+
+    def has(self, kind: str) -> bool:
+        """Returns whether a frame of the kind was added."""
+        return kind in self._kinds
+
+    def report(self) -> list[dict[str, Any]]:
+        """Returns the samples of the most frequent kinds."""
+        return sorted(self._kinds.values(), key=lambda sample: -sample["count"])[:SAMPLES]
+
+
 class CodecCheck:
     """One check of a codec, by name or `FILE.py:NAME`, against recordings."""
 
@@ -80,51 +104,55 @@ class CodecCheck:
         self._codec = Codec(declaration)
         self._paths, _ = identify(paths)
         self._seen = {message.name: _Seen(message) for message in declaration.messages}
-        self._unmatched: list[dict[str, Any]] = []
-        self._refused: list[dict[str, Any]] = []
+        self._unmatched, self._refused = _Samples(), _Samples()
         self._counts: Counter[str] = Counter()
 
     def run(self) -> dict[str, Any]:
         """Returns the report. Raises ReplayError where a recording is damaged."""
         for path in self._paths:
             with closing(Recording(path)) as recording:
-                for number, frame in frames(recording.lines()):
-                    self._decode(path, number, frame)
+                for number, connection, frame, fault in lines(recording):
+                    self._counts["frames"] += 1
+                    if fault is None:
+                        self._decode(path, number, connection, frame)
+                    else:
+                        self._refused.add(fault, frame, file=str(path), line=number, error=fault)
         stats, books, waiting = self._replay()
         never = sorted(set(waiting) - books)
+        refused = sum(stats["errors"].values())
         failed = stats.get("checksums_failed", 0)
         decoded = sum(seen.matched for seen in self._seen.values())
         return {
-            "fits": bool(decoded and not (self._counts["refused"] or never or failed)),
+            "fits": bool(decoded and not (refused or never or failed)),
             "codec": self._declaration.name,
             "frames": self._counts["frames"],
             "messages": [seen.report() for seen in self._seen.values()],
-            "unmatched": {"count": self._counts["unmatched"], "samples": self._unmatched},
-            "refused": {"count": self._counts["refused"], "samples": self._refused},
+            "unmatched": {"count": self._counts["unmatched"], "samples": self._unmatched.report()},
+            "refused": {"count": refused, "kinds": stats["errors"], "samples": self._refused.report()},
+            "unknown_names": stats["unknown_enums"],
             "books": {"synced": sorted(books), "never_synced": never},
             "checksums": {
-                "verified": stats.get("checksums_verified", 0),
-                "failed": failed,
+                outcome: stats.get(f"checksums_{outcome}", 0)
+                for outcome in ("verified", "failed", "unverified")
             },
             "gaps": stats["gaps"],
         }
 
-    def _decode(self, path: Path, number: int, frame: bytes) -> None:
-        self._counts["frames"] += 1
-        for message in self._codec.decode(frame):
+    def _decode(self, path: Path, number: int, connection: str, frame: bytes) -> None:
+        place = {"file": str(path), "line": number}
+        for message in self._codec.decode(frame, connection=connection):
             outcome, name = message["outcome"], message.get("message")
             if name is not None:
                 seen = self._seen[name]
                 seen.matched += outcome != "refused"
                 seen.refused += outcome == "refused"
                 seen.present.update(message.get("present", ()))
-            if outcome in ("unmatched", "refused"):
+            if outcome == "unmatched":
                 self._counts[outcome] += 1
-                samples = self._unmatched if outcome == "unmatched" else self._refused
-                if len(samples) < SAMPLES:
-                    shown = frame[:SHOWN].decode("utf-8", "replace")
-                    where = {"file": str(path), "line": number, "frame": shown}
-                    samples.append(where | {k: v for k, v in message.items() if k in ("message", "error")})
+                self._unmatched.add(form(frame), frame, **place)
+            elif outcome == "refused":
+                named = {} if name is None else {"message": name}
+                self._refused.add(_kind(message["error"]), frame, **place, **named, error=message["error"])
 
     def _replay(self) -> tuple[dict[str, Any], set[str], list[str]]:
         session = Replay(self._adapter, [Run(_Everything, "codec-check")])
@@ -135,14 +163,40 @@ class CodecCheck:
         everything = session.instances[0].subject
         assert isinstance(everything, _Everything)
         (producer,) = session.producers.values()
+        for _, error, frame in producer.bad_frames():
+            if not self._refused.has(_kind(error)):
+                self._refused.add(_kind(error), frame, error=error)
         return producer.stats(), everything.books, producer.unsynced()
 
 
-def frames(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Yields the frames of a recording's lines with their line numbers, without marks of connections."""
-    for number, line in lines:
-        match = _LINE.fullmatch(line)
-        rest = match["rest"] if match else line
-        if not _MARK.match(rest):
-            symbol = _SYMBOL.match(rest)
-            yield number, rest[symbol.end() :] if symbol else rest
+def lines(recording: Recording) -> Iterator[tuple[int, str, bytes, str | None]]:
+    """Yields line number, connection, frame and fault of each line that is not a mark."""
+    has_time = None
+    for number, line in recording.lines():
+        if has_time is None:
+            has_time = line[:1] not in (b"{", b"[")
+        connection, frame, fault = read_line(line, has_time)
+        if frame is not None:
+            yield number, connection, frame, fault
+
+
+def form(frame: bytes) -> str:
+    """Returns the keys of a frame without its values, which tell the kinds of messages apart."""
+    try:
+        return _keys(orjson.loads(frame))
+    except orjson.JSONDecodeError:
+        return ""
+
+
+def _keys(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = sorted(f"{key}{_keys(each)}" for key, each in cast("dict[str, Any]", value).items())
+        return f"{{{','.join(inner)}}}"
+    if isinstance(value, list):
+        return f"[{''.join(map(_keys, cast('list[Any]', value)[:1]))}]"
+    return ""
+
+
+def _kind(error: str) -> str:
+    """Returns what is equal in errors of the same kind: message, path and fault."""
+    return _ELEMENT.sub("", error.partition(": expected ")[0])

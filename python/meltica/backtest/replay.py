@@ -191,11 +191,13 @@ class Replay:
         for name, stats in providers.items():
             frames, bad = stats["frames"], sum(stats["errors"].values())
             of = f"of {frames:,} frames could be decoded"
-            first = f"; the first: {self._producers[name].bad_frames()[0][1]}" if bad else ""
-            if frames and not any(stats[key] for key in _DECODED) and frames <= bad + stats["ignored"]:
-                yield f"{name}: none {of}{first}"
-            elif bad > max(frames, bad) * MOST_BAD:
-                yield f"{name}: {bad:,} of {max(frames, bad):,} frames are bad{first}"
+            such = f", such as: {self._producers[name].bad_frames()[0][1]}" if bad else ""
+            if not frames and not stats["events"] and self._adapter.codec() is not None:
+                yield f"{name}: the recording holds no frames"
+            elif frames and not any(stats[key] for key in _DECODED) and frames <= bad + stats["ignored"]:
+                yield f"{name}: none {of}{such}"
+            elif bad > frames * MOST_BAD:
+                yield f"{name}: {bad:,} messages of {frames:,} frames are bad{such}"
             if symbols := never_synced[name]:
                 listed = ", ".join(symbols[:5]) + (
                     f" and {len(symbols) - 5} more" if len(symbols) > 5 else ""

@@ -68,19 +68,25 @@ def _show(report: dict[str, Any]) -> None:
     print_table(("message", "role", "matched", "refused", "never present"), rows, "no message is declared")
     for what in ("unmatched", "refused"):
         found = report[what]
-        click.echo(f"{what}: {found['count']:,}")
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.get("kinds", {}).items())
+        click.echo(f"{what}: {found['count']:,}" + (f": {kinds}" if kinds else ""))
         for sample in found["samples"]:
-            fault = f" ({sample['error']})" if "error" in sample else ""
-            click.echo(f"  {sample['file']}, line {sample['line']}{fault}: {_printable(sample['frame'])}")
-    books, checksums = report["books"], report["checksums"]
+            click.echo(f"  {_sample(sample)}")
+    if report["unknown_names"]:
+        click.echo(f"unknown names: {report['unknown_names']:,}")
+    books, gaps = report["books"], report["gaps"]
+    never = f"; never synced: {', '.join(books['never_synced'])}" if books["never_synced"] else ""
+    click.echo(f"books: {len(books['synced'])} synced, {gaps:,} gaps{never}")
     click.echo(
-        f"books: {len(books['synced'])} synced, {report['gaps']:,} gaps; {_never(books['never_synced'])}"
+        "checksums: " + ", ".join(f"{count:,} {outcome}" for outcome, count in report["checksums"].items())
     )
-    click.echo(f"checksums: {checksums['verified']:,} verified, {checksums['failed']:,} failed")
 
 
-def _never(symbols: list[str]) -> str:
-    return f"never synced: {', '.join(symbols)}" if symbols else "each was synced"
+def _sample(sample: dict[str, Any]) -> str:
+    times = f"{sample['count']:,} x " if sample["count"] > 1 else ""
+    place = f"{sample['file']}, line {sample['line']}" if "line" in sample else "in the replay"
+    fault = f" ({sample['error']})" if "error" in sample else ""
+    return f"{times}{place}{fault}: {_printable(sample['frame'])}"
 
 
 def _printable(text: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from meltica.adapters.binance.codec import BINANCE
-from meltica.backtest.codec_check import frames
+from meltica.adapters.replay.files import Recording
+from meltica.backtest.codec_check import lines
 from meltica.cli import cli
 from tests.support.venue_sessions import Message, session
 
@@ -130,13 +131,76 @@ def test_faults_of_the_arguments(arguments: tuple[str, ...], fault: str, tmp_pat
 
 
 def test_lines_of_all_forms_are_read() -> None:
-    lines = [
+    content = [
         b'17 {"a":1}',
         b'18 @2 {"b":2}',
         b'19 @2 BTC-USDT {"c":3}',
         b"20 @2 lost reset by peer",
         b"21 @linear-2 open",
+        b'1700000000.5: [1,{"d":4}]',
+        b"22 pong",
+        b'{"e":5}',
+        b"23 ETH-USDT [6]",
     ]
-    lines += [b'1700000000.5: [1,{"d":4}]', b"22 pong", b'{"e":5}', b"23 ETH-USDT [6]"]
-    found = [frame for _, frame in frames(enumerate(lines))]
-    assert found == [b'{"a":1}', b'{"b":2}', b'{"c":3}', b'[1,{"d":4}]', b"pong", b'{"e":5}', b"[6]"]
+    found = [line[1:] for line in lines(Recording(Path("a.txt"), b"\n".join(content)))]
+    bad = "expected `<receive ns> [@<connection>] [<symbol>] <frame>`"
+    assert found == [
+        ("", b'{"a":1}', None),
+        ("2", b'{"b":2}', None),
+        ("2", b'{"c":3}', None),
+        ("", b'[1,{"d":4}]', None),
+        ("", b"pong", None),
+        ("", b'{"e":5}', bad),
+        ("", b"[6]", None),
+    ]
+    without_times = [line[1:] for line in lines(Recording(Path("a.jsonl"), b'{"a":1}\nA-B {"b":2}\n'))]
+    assert without_times == [("", b'{"a":1}', None), ("", b'{"b":2}', None)]
+
+
+def test_a_sample_of_each_kind_is_shown(tmp_path: Path) -> None:
+    """Kinds differ in their keys, and those of errors in message, path or fault."""
+    codec, recording = tmp_path / "mine.py", tmp_path / "session.txt"
+    codec.write_text(DECLARED)
+    bad = '{"ch":"trade","s":"A-B","n":%d,"p":"-1","q":2}'
+    frames = [f'{{"ch":"news","text":"{i}"}}' for i in range(20)]
+    frames += ['{"ch":"status","data":[{"up":true}]}', *(bad % i for i in range(9)), '{"ch":"trade"}', "pong"]
+    recording.write_text("".join(f"{i + 1} {frame}\n" for i, frame in enumerate(frames)) + "FOO\n")
+    code, output = check(f"{codec}:MINE", recording, "--json")
+    report = json.loads(output)
+    assert code == 3
+    counts = [(sample["count"], sample["line"]) for sample in report["unmatched"]["samples"]]
+    assert counts == [(20, 1), (1, 21)]
+    refused = report["refused"]
+    assert refused["kinds"] == {"bad_line": 1, "bad_number": 9, "missing_field": 1, "syntax": 1}
+    assert (refused["count"], report["frames"]) == (12, len(frames) + 1)
+    assert [(s["count"], s["line"]) for s in refused["samples"]] == [(9, 22), (1, 31), (1, 32), (1, 33)]
+    _, shown = check(f"{codec}:MINE", recording)
+    assert "refused: 12: bad_line 1, bad_number 9, missing_field 1, syntax 1" in shown
+    assert "9 x " in shown
+
+
+def test_a_fault_that_only_a_feed_finds_is_shown(tmp_path: Path) -> None:
+    """Two symbols, and a snapshot that names none of them."""
+    recording = tmp_path / "session.txt"
+    diff = '{"e":"depthUpdate","E":1,"s":"%s","U":1,"u":2,"b":[["1","1"]],"a":[["2","1"]]}'
+    snapshot = '{"lastUpdateId":2,"bids":[["1","1"]],"asks":[["2","1"]]}'
+    frames = [diff % "BTCUSDT", diff % "ETHUSDT", snapshot]
+    recording.write_text("".join(f"{i + 1} {frame}\n" for i, frame in enumerate(frames)))
+    _, output = check("binance", recording, "--json")
+    refused = json.loads(output)["refused"]
+    assert refused["kinds"] == {"no_symbol": 1}
+    (sample,) = refused["samples"]
+    assert sample["frame"] == snapshot
+    assert "in the replay" in check("binance", recording)[1]
+
+
+def test_symbols_are_those_of_the_category_of_the_connection(tmp_path: Path) -> None:
+    recording = tmp_path / "session.txt"
+    frame = (
+        '{"topic":"publicTrade.BTCPERP","data":[{"T":1700000000000,"s":"BTCPERP","i":"%s","p":"1","v":"1"}]}'
+    )
+    recording.write_text(f"1 @linear {frame % 'a'}\n2 @linear-2 {frame % 'b'}\n")
+    code, output = check("bybit", recording, "--json")
+    assert (code, json.loads(output)["refused"]["count"]) == (0, 0)
+    recording.write_text(f"1 @spot {frame % 'a'}\n")
+    assert json.loads(check("bybit", recording, "--json")[1])["refused"]["kinds"] == {"unknown_symbol": 1}

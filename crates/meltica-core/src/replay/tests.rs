@@ -110,6 +110,10 @@ fn connections_symbols_and_marks_come_before_the_frame() {
         ("1 @a open now", "0:1:a|open now"),
         ("1 open", "0:1:open"),
         ("1 text of words", "0:1:text of words"),
+        ("1  {}", "0:1:{}"),
+        ("1  @a  BTC-USDT  []", "0:1:a|BTC-USDT|[]"),
+        ("1  BTC-USDT {}", "0:1:BTC-USDT|{}"),
+        ("1 @a  open", "0:1:a open"),
         ("1 @", "0:bad:1 @"),
         ("1 @a", "0:bad:1 @a"),
         ("1 @a ", "0:bad:1 @a "),
@@ -164,5 +168,8 @@ fn stamps_of_another_unit_and_jumps_are_named() {
     for (divisor, unit) in [(1_000, "microseconds"), (1_000_000, "milliseconds")] {
         assert_eq!(stamp_fault(now / divisor, Some(now)), Some(StampFault::Unit(now / divisor, unit)));
     }
+    let seconds = now / 1_000_000_000;
+    assert_eq!(stamp_fault(seconds, None), Some(StampFault::Unit(seconds, "seconds")));
+    assert_eq!(stamp_fault(seconds, Some(seconds - 1)), None, "1.7 s by a clock that began at 0");
     assert_eq!(stamp_fault(Nanos::MAX, Some(Nanos::MIN)), Some(StampFault::Jump(Nanos::MAX)));
 }

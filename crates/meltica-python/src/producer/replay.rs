@@ -8,7 +8,7 @@ use meltica_core::event::Nanos;
 use meltica_core::feed::{Feed, Source};
 use meltica_core::instrument::{canonical_symbol, is_symbol};
 use meltica_core::names::SymbolId;
-use meltica_core::replay::{Line, Merge, Pace, Place, Recorded, StampFault, stamp_fault};
+use meltica_core::replay::{self, Line, Merge, Pace, Place, Recorded, StampFault};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
             match line {
                 Line::Frame(recorded) => {
                     if let Some(time) = recorded.time
-                        && let Some(fault) = stamp_fault(time, self.last.replace(time))
+                        && let Some(fault) = replay::stamp_fault(time, self.last.replace(time))
                     {
                         self.report(place, fault)?;
                     }
@@ -102,23 +102,15 @@ impl<'a> Run<'a> {
                     }
                 }
                 Line::Mark(time, connection, _) => {
-                    if let Some(fault) = stamp_fault(time, self.last.replace(time)) {
+                    if let Some(fault) = replay::stamp_fault(time, self.last.replace(time)) {
                         self.report(place, fault)?;
                     }
                     self.restart(feed, time, connection)?;
                 }
                 Line::Bad(line) if first => return Err(not_a_recording(place, line)),
-                Line::Bad(line) => {
-                    self.producer.stats.bad(
-                        "bad_line",
-                        "expected `<receive ns> [@<connection>] [<symbol>] <frame>`".into(),
-                        0,
-                        line,
-                    );
-                }
-                Line::TooLong(line) => {
-                    let text = "the line is longer than a frame may be";
-                    self.producer.stats.bad("too_large", text.into(), 0, line);
+                Line::Bad(text) | Line::TooLong(text) => {
+                    let (kind, fault) = line.fault().unwrap_or_default();
+                    self.bad_line(kind, fault, self.last.unwrap_or_default(), text);
                 }
             }
             first = false;
@@ -150,14 +142,7 @@ impl<'a> Run<'a> {
         let text = String::from_utf8_lossy(name);
         let number = text.parse().ok().filter(|number| *number < NAMED);
         let number = number.unwrap_or(NAMED + self.connections.len() as u32);
-        let begins = |category: &str| {
-            text.strip_prefix(category)
-                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphabetic() || c == '_'))
-        };
-        let categories = feed.categories();
-        if let Some(category) =
-            categories.iter().position(|category| !category.is_empty() && begins(category))
-        {
+        if let Some(category) = feed.category_of(&text) {
             feed.set_category(number, category);
         }
         self.connections.insert(name.into(), number);
@@ -188,6 +173,13 @@ impl<'a> Run<'a> {
         self.producer.stats.provider.symbol(&symbol).ok()
     }
 
+    /// Counts a line that has no frame, as a bad frame.
+    #[cold]
+    fn bad_line(&self, kind: &'static str, fault: &str, time: Nanos, line: &[u8]) {
+        self.producer.stats.frames.bump(1);
+        self.producer.stats.bad(kind, fault.into(), time, line);
+    }
+
     /// Feeds a frame once it is due; false when the producer was stopped.
     #[inline]
     fn frame(&mut self, feed: &mut Feed, recorded: Recorded<'_>) -> PyResult<bool> {
@@ -198,8 +190,8 @@ impl<'a> Run<'a> {
         let mut source = Source::Recording;
         if !symbol.is_empty() {
             let Some(symbol) = self.symbol(feed, connection, symbol) else {
-                let text = "expected the symbol of the frame before it, such as BTC-USDT".into();
-                self.producer.stats.bad("bad_line", text, time, symbol);
+                let text = "expected the symbol of the frame before it, such as BTC-USDT";
+                self.bad_line("bad_line", text, time, symbol);
                 return Ok(true);
             };
             source = Source::Request(symbol);
@@ -285,4 +277,30 @@ fn into_py(error: io::Error) -> PyErr {
         return *inner;
     }
     PyRuntimeError::new_err("recording not read: the file object failed")
+}
+
+/// Returns what is wrong with a receive time of a recording, and whether it is in another unit than ns.
+///
+/// `last` is the one before it in the order of the replay, None for the first. A time is at fault if it looks like
+/// seconds, milliseconds or microseconds, or if it jumps by more than a day. Returns None for one without a fault.
+#[pyfunction]
+#[pyo3(signature = (time, last, /))]
+pub fn stamp_fault(time: Nanos, last: Option<Nanos>) -> Option<(String, bool)> {
+    let fault = replay::stamp_fault(time, last)?;
+    Some((fault.to_string(), matches!(fault, StampFault::Unit(..))))
+}
+
+/// Returns the name of the connection and the frame of a line of a recording, and the fault of a line that has no frame.
+///
+/// `has_time` is false for the lines of a file whose first line is JSON. The frame of a mark is None.
+#[pyfunction]
+#[pyo3(signature = (line, has_time, /))]
+pub fn read_line(line: &[u8], has_time: bool) -> (Cow<'_, str>, Option<&[u8]>, Option<&'static str>) {
+    let line = replay::read_line(line, has_time);
+    let fault = line.fault().map(|(_, text)| text);
+    match line {
+        Line::Frame(recorded) => (String::from_utf8_lossy(recorded.connection), Some(recorded.frame), fault),
+        Line::Mark(_, connection, _) => (String::from_utf8_lossy(connection), None, fault),
+        Line::Bad(text) | Line::TooLong(text) => (Cow::default(), Some(text), fault),
+    }
 }

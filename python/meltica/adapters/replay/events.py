@@ -3,6 +3,7 @@
 import heapq
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -38,6 +39,8 @@ def parse(line: bytes, path: Path, number: int) -> Recorded:
         fields = cast(dict[str, Any], data)
         if not isinstance(fields.get("payload"), dict):
             raise ValueError('expected the key "payload" with an object')
+        if "ingestTs" not in fields:
+            raise ValueError('expected the key "ingestTs", the received time')
         return Recorded(Event.from_dict(fields), fields["payload"], number)
     except (ValueError, TypeError, KeyError) as error:
         raise ReplayError(f"{path}, line {number}: not a recorded event: {error}") from error
@@ -56,15 +59,22 @@ def merge(recordings: Sequence[Recording]) -> Iterator[tuple[int, Recorded]]:
 
 
 def providers(paths: Sequence[Path]) -> list[str]:
-    """Returns the provider names in recordings, sorted. Reads the whole files."""
+    """Returns the provider names in recordings, sorted. Reads each file to its end or its damage.
+
+    Raises ReplayError where a damage comes before the first event.
+    """
     names: set[str] = set()
     for path in paths:
-        recording = Recording(path)
-        try:
-            for number, line in recording.lines():
-                names.add(parse(line, path, number).event.provider)
-        finally:
-            recording.close()
+        found: set[str] = set()
+        with closing(Recording(path)) as recording:
+            try:
+                for number, line in recording.lines():
+                    found.add(parse(line, path, number).event.provider)
+            except ReplayError:
+                # The events before the damage are replayed; `publish` raises again.
+                if not found:
+                    raise
+        names |= found
     return sorted(names)
 
 

@@ -15,6 +15,10 @@ _FRAME = re.compile(rb"\d{1,19}( |\.\d+: )|[{\[]")
 _EVENT = tuple(re.compile(rb'"%s"\s*:' % key) for key in (b"provider", b"ingestTs"))
 """The keys that tell a recorded event from a frame without a receive time."""
 _HEAD = 4096
+MOST_BYTES = 64 << 20
+"""Bytes of a line that `Recording.lines` keeps."""
+_COMPRESSIONS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+"""Beginnings of files that have to be decompressed before."""
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
@@ -82,15 +86,21 @@ class Recording:
         except OSError as error:
             raise ReplayError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yields the number and the content of each line that is not blank, without line ends."""
-        rest, number = b"", 0
+    def lines(self, most: int = MOST_BYTES) -> Iterator[tuple[int, bytes]]:
+        """Yields the number and the content of each line that is not blank, without line ends.
+
+        Of a line longer than `most` bytes, the first `most + 1` are yielded.
+        """
+        number, rest = 1, bytearray()
         while chunk := self.read(1 << 16):
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from ((i, line) for i, line in enumerate(map(bytes.strip, lines), number + 1) if line)
-            number += len(lines)
-        if rest.strip():
-            yield number + 1, rest.strip()
+            first, *others = chunk.split(b"\n")
+            rest += first[: most + 1 - len(rest)]
+            for each in others:
+                if line := rest.strip():
+                    yield number, bytes(line)
+                number, rest = number + 1, bytearray(each[: most + 1])
+        if line := rest.strip():
+            yield number, bytes(line)
 
     def close(self) -> None:
         """Closes the file."""
@@ -113,6 +123,11 @@ class Recording:
             return "events"
         if _FRAME.match(start):
             return "frames"
+        for magic, name in _COMPRESSIONS.items():
+            if head.startswith(magic):
+                raise ReplayError(
+                    f"{self.path}: cannot be read: it is compressed by {name}; decompress it, or use gzip"
+                )
         first = start.split(b"\n", 1)[0][:60].decode("utf-8", "backslashreplace")
         raise ReplayError(
             f"{self.path}: expected lines of `<receive ns> <frame>`, frames or events as JSON, saw {first!r}"

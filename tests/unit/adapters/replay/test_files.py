@@ -1,7 +1,9 @@
 """Recordings on disk: found, opened, recognised, and refused with one clear line."""
 
+import bz2
 import gzip
 import io
+import lzma
 import zlib
 from pathlib import Path
 
@@ -48,6 +50,27 @@ def test_lines_are_whole_however_they_are_read(tmp_path: Path) -> None:
     assert recording.form == "events"
     assert list(recording.lines()) == [(1, EVENT), (4, b'{"b":2}')]
     recording.close()
+
+
+def test_a_long_line_is_cut_and_the_next_ones_are_whole(tmp_path: Path) -> None:
+    long = EVENT + b"x" * 500_000
+    recording = Recording(write(tmp_path / "a", b"\n".join([long, b"b", long, b"c"])))
+    assert [(n, len(line)) for n, line in recording.lines(1000)] == [(1, 1001), (2, 1), (3, 1001), (4, 1)]
+    recording.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (bz2.compress(LINES), "bzip2"),
+        (lzma.compress(LINES), "xz"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "zstd"),
+        (b"PK\x03\x04", "zip"),
+    ],
+)
+def test_another_compression_is_named(tmp_path: Path, content: bytes, name: str) -> None:
+    with pytest.raises(ReplayError, match=f"it is compressed by {name}; decompress it, or use gzip"):
+        Recording(write(tmp_path / "a", content))
 
 
 def test_a_truncated_gzip_is_read_up_to_its_end(tmp_path: Path) -> None:
