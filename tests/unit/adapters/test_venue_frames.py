@@ -81,14 +81,19 @@ def test_binance(tmp_path: Path, form: str) -> None:
 
 
 def test_raw_streams_of_binance_have_no_envelope(tmp_path: Path) -> None:
+    mini = (
+        '{"e":"24hrMiniTicker","E":1767268800120,"s":"%s","c":"5.0","o":"4","h":"6","l":"4","v":"7","q":"8"}'
+    )
     frames = [
         json.dumps(json.loads(frame)["data"], separators=(",", ":"))
         if frame.startswith('{"stream"')
         else frame
         for frame in BINANCE
     ]
+    frames += [mini % "SOLUSDT", f"[{mini % 'SOLUSDT'},{mini % 'ETHBTC'}]"]
     events, stats = replayed(recording(tmp_path, frames), "binance")
-    assert events == BINANCE_EVENTS
+    small = [f"{symbol} last=5 volume_24h=7" for symbol in ("SOL-USDT", "SOL-USDT", "ETH-BTC")]
+    assert events == BINANCE_EVENTS + small
     assert counts(stats) == (0, {}, 0, 0)
 
 

@@ -85,6 +85,27 @@ AGG_TRADE = Message(
     fields=(Field("id", "a", ident()), _TAKER_SIDE, *_PRICE_AND_QUANTITY),
 )
 
+
+def _mini_ticker(name: str, at: str, each: str | None) -> Message:
+    """Returns the message of a small ticker; `at` is in front of its paths."""
+    return Message(
+        name=name,
+        role="Ticker",
+        matches=(equals(f"{at}e", "24hrMiniTicker"),),
+        each=each,
+        symbol=f"{at}s",
+        venue_time=(f"{at}E", "ms"),
+        fields=(
+            Field("last", f"{at}c", decimal("zero_is_absent")),
+            Field("volume_24h", f"{at}v", decimal("non_negative")),
+        ),
+    )
+
+
+MINI_TICKER = _mini_ticker("24hrMiniTicker", "", None)
+MINI_TICKERS = _mini_ticker("24hrMiniTickers", "@.", "[]")
+"""All symbols that changed, in an array."""
+
 _BEST_BID_AND_ASK = (
     Field("bid", "b", decimal("zero_is_absent")),
     Field("bid_quantity", "B", decimal("zero_is_absent")),
@@ -217,6 +238,8 @@ BINANCE = Codec(
         BOOK_TICKER_USDM,
         ANSWER,
         SHUTDOWN,
+        MINI_TICKER,
+        MINI_TICKERS,
     ),
 )
 """The declaration, for `meltica replay --codec binance`."""

@@ -1,7 +1,8 @@
 """Coinbase Advanced Trade: trades and tickers of the market data websocket.
 
 A frame has `events`, and an event many trades or tickers. The venue's documents do not settle whether the
-side of a trade is the maker's or the taker's, so it stays absent. Books are not declared: their messages
+side of a trade is the maker's or the taker's, so it stays absent. Futures are counted in contracts, so their
+frames are refused (`unknown_symbol`). Books are not declared: their messages
 have no numbers, and `sequence_num` counts those of all channels. The venue's documentation:
 https://docs.cdp.coinbase.com/advanced-trade/docs/ws-channels.
 """
@@ -57,7 +58,7 @@ ERROR = Message(name="error", role="Control", matches=(equals("type", "error"),)
 
 COINBASE = Codec(
     name="coinbase",
-    symbols=SymbolRule(separator="-"),
+    symbols=SymbolRule(separator="-", pairs_only=True),
     messages=(TRADES, TICKER, CONTROL, ERROR),
 )
 """The declaration, for `meltica replay --codec coinbase`."""

@@ -3,8 +3,9 @@
 Channels are named in `arg`; what they push is an array, `data`. A book is a chain: `prevSeqId` is the number
 that the book has, also when `seqId` is lower (after maintenance), and -1 in a snapshot. An update with both
 numbers equal and without levels is a heartbeat. Until June 2026 the venue sent a checksum of the best 25
-levels; since then it is 0. Sizes of derivatives are contracts, so their frames are refused
-(`unknown_symbol`). The venue's documentation: https://www.okx.com/docs-v5/en/.
+levels; since then it is 0. `books5` has the best 5 levels whole and never touches a book of `books`. Sizes of
+derivatives are contracts, so their frames are refused (`unknown_symbol`). The venue's documentation:
+https://www.okx.com/docs-v5/en/.
 """
 
 from meltica.adapters import (
@@ -93,12 +94,23 @@ BOOK_UPDATE = Message(
     levels=_levels("@.prevSeqId"),
 )
 
+FIVE_BEST = Message(
+    name="books5",
+    role="BookSnapshot",
+    snapshot="window",
+    matches=(equals("arg.channel", "books5"),),
+    each="data",
+    symbol=_INSTRUMENT,
+    venue_time=("@.ts", "ms"),
+    levels=Levels(bids="@.bids", asks="@.asks", sequence=Chain(last="@.seqId")),
+)
+
 CONTROL = Message(name="event", role="Control", matches=(present("event"),))
 """Answers to requests, errors, notices and counts of connections."""
 
 OKX = Codec(
     name="okx",
     symbols=SymbolRule(separator="-", pairs_only=True),
-    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, TICKERS, CONTROL),
+    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, FIVE_BEST, TICKERS, CONTROL),
 )
 """The declaration, for `meltica replay --codec okx`."""
