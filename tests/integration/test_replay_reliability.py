@@ -1,11 +1,13 @@
 """`meltica replay` takes each form of a recording, and says when its events are not those of it."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.replays import replay, report, trade
+from tests.support.venue_sessions import FAULTS, VENUES, generate
 
 
 @pytest.fixture(name="folder")
@@ -63,6 +65,27 @@ def test_a_replay_says_what_it_did_not_use(folder: Path) -> None:
     done = replay(folder, "one.txt", "--codec", "binance", "--lambda", "books")
     assert (done.returncode, f"{ns + 1} BTC-USDT 1 1 | 2 1" in done.stdout) == (0, True)
     assert report(folder, "two.txt", "--codec", "binance", "--lambda", "noop")["never_synced"] != []
+
+
+def test_checksums_are_verified_on_the_digits_of_the_frames(folder: Path) -> None:
+    """Without instruments in the recording, the checksums prove the scales."""
+    stream, instruments, _ = VENUES["kraken"]
+    session = generate(stream, instruments, seed=3, steps=120, faults=FAULTS)
+    (folder / "kraken.txt").write_bytes(session.recording())
+    result = report(folder, "kraken.txt", "--codec", "kraken", "--lambda", "noop")
+    assert result["checksums"]["verified"] > 200
+    assert result["checksums"]["failed"] > 0, "frames were lost"
+    assert result["unverified"] == {}
+    # A venue that sends another number: nothing is proved, nothing fails, and the replay says so.
+    other = re.sub(
+        rb'"checksum":(\d+)', lambda found: b'"checksum":%d' % (int(found[1]) ^ 1), session.recording()
+    )
+    (folder / "other.txt").write_bytes(other)
+    done = replay(folder, "other.txt", "--codec", "kraken", "--lambda", "noop")
+    assert "unverified checksums" in done.stdout
+    result = report(folder, "other.txt", "--codec", "kraken", "--lambda", "noop")
+    assert (result["checksums"]["verified"], result["checksums"]["failed"]) == (0, 0)
+    assert sum(result["unverified"].values()) == result["checksums"]["unverified"] > 200
 
 
 def test_recordings_have_times_in_seconds_or_none_and_marks(folder: Path) -> None:

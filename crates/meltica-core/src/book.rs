@@ -103,6 +103,11 @@ impl BookAssembler {
         self.state == State::Waiting
     }
 
+    /// Returns whether the book has no levels.
+    pub fn is_empty(&self) -> bool {
+        self.bids.best().is_none() && self.asks.best().is_none()
+    }
+
     /// Returns the last update id of the book.
     #[inline]
     pub fn last_update_id(&self) -> u64 {

@@ -10,6 +10,7 @@ mod connections;
 mod events;
 mod frame;
 mod notices;
+mod numbers;
 mod outcome;
 mod restart;
 mod source;
@@ -391,6 +392,11 @@ impl Feed {
         let published = self.publisher.published(Kind::BookSnapshot);
         let synced: Vec<_> = published.filter(|(_, events)| *events > 0).map(|(symbol, _)| symbol).collect();
         self.unsynced().into_iter().filter(|symbol| !synced.contains(symbol)).collect()
+    }
+
+    /// Returns the symbols whose books had checksums that were not verified, and their number.
+    pub fn unverified(&self) -> BTreeMap<SymbolId, u64> {
+        self.checks.unverified()
     }
 
     /// Wakes the readers of the events dispatched since the last call.

@@ -17,7 +17,7 @@ use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -317,6 +317,13 @@ impl PyProducer {
     /// Returns the symbols whose book waits for its first snapshot: no event of it was published.
     fn never_synced(&self, py: Python<'_>) -> Vec<&'static str> {
         py.detach(|| self.feed.lock().never_synced().into_iter().map(SymbolId::name).collect())
+    }
+
+    /// Returns the symbols whose books had checksums that were not verified, and the number of these checksums.
+    fn unverified(&self, py: Python<'_>) -> BTreeMap<&'static str, u64> {
+        py.detach(|| {
+            self.feed.lock().unverified().into_iter().map(|(symbol, n)| (symbol.name(), n)).collect()
+        })
     }
 
     /// Feeds recorded lines `<receive ns> <frame>`, merged by (time, file, line), until the files end or `stop`.

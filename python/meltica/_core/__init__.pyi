@@ -508,6 +508,8 @@ class Producer:
         """
     def never_synced(self) -> list[str]:
         """Returns the symbols whose book waits for its first snapshot: no event of it was published."""
+    def unverified(self) -> dict[str, int]:
+        """Returns the symbols whose books had checksums that were not verified, and the number of these checksums."""
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until every host has handled the events dispatched so far; False after `timeout` seconds.
 

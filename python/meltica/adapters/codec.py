@@ -191,8 +191,9 @@ class Checksum:
     """A CRC-32 over the digits of the best levels, which is compared with the book after each message.
 
     A book that does not have its checksum is stale until the next snapshot. `mantissa` digits are those on
-    the scale of the instrument, which the adapter publishes as `InstrumentUpdate`; checksums of other symbols
-    are counted as unverified.
+    the scales of the instrument, which an `InstrumentUpdate` has. Without it, the scales are the most digits
+    of the symbol's messages once the checksum of one has proved them; until then checksums are counted as
+    unverified.
     """
 
     path: str
@@ -269,7 +270,11 @@ class Codec:
     messages: tuple[Message, ...]
     envelope: Envelope | None = None
     connection_sequence: str | None = None
-    """Path of a number that grows by one with each frame of a connection, whatever it holds."""
+    """Path of a number that grows by one with each frame of a connection, whatever it holds.
+
+    After a jump, all books of the connection are stale. A frame that was received before, or comes late, is
+    dropped. The number may restart with the connection; if it does within one, the books are stale too.
+    """
     max_frame: int | None = None
     """Maximum size of a frame in bytes; 4 MiB by default, at most 64 MiB."""
     max_levels: int | None = None

@@ -168,6 +168,7 @@ class Replay:
             "seconds": round((self._ended_ns - self._started_ns) / 1e9, 6),
             **_totals(list(providers.values()), lambdas),
             "never_synced": [symbol for symbols in synced.values() for symbol in symbols],
+            "unverified": self._unverified(),
             "unused": self._unused(list(providers.values())),
             "providers": providers,
             "lambdas": lambdas,
@@ -204,6 +205,13 @@ class Replay:
                 )
                 yield f"{name}: books never synced, as no snapshot fits their changes: {listed}"
 
+    def _unverified(self) -> dict[str, int]:
+        """Returns the symbols with checksums that were not verified, and the number of these checksums."""
+        total: Counter[str] = Counter()
+        for producer in self._producers.values():
+            total.update(producer.unverified())
+        return dict(total)
+
     def _unused(self, providers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Returns what was decoded or recorded and has no events."""
         samples = [(name, frame) for name, each in self._producers.items() for frame in each.ignored_frames()]
@@ -212,7 +220,10 @@ class Replay:
             "control": sum(row["control"] for row in providers),
             "unwanted": sum(row["unwanted"] for row in providers),
             "duplicates": sum(row["duplicates"] for row in providers),
-            "old": sum(row["stale_ids"] + row["old_books"] + row["old_snapshots"] for row in providers),
+            "old": sum(
+                row["stale_ids"] + row["old_books"] + row["old_snapshots"] + row["old_frames"]
+                for row in providers
+            ),
             "unplaced_snapshots": sum(row["errors"].get("no_symbol", 0) for row in providers),
             "sample": [
                 {"provider": name, "frame": frame[:200].decode("utf-8", "replace")} for name, frame in samples

@@ -81,8 +81,10 @@ pub trait Sink {
     /// [`Kind::BookSnapshot`] for book messages, but not for a snapshot without a symbol, which is always decoded.
     fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool;
 
-    /// Receives the number of the frame on its connection, before the messages of the frame.
-    fn connection_sequence(&mut self, _number: u64) {}
+    /// Receives the number of the frame on its connection, before the messages of the frame. Returns whether to read them.
+    fn connection_sequence(&mut self, _number: u64) -> bool {
+        true
+    }
 
     /// Receives a message, or the error of one that was refused.
     fn message(&mut self, message: Result<Decoded<'_>, DecodeError>);
@@ -218,8 +220,9 @@ impl Decoder {
         if let Some(slot) = codec.sequence
             && let Some(span) = self.fields.span(slot)
             && let Some(number) = number::integer(&frame[span.start as usize..span.end as usize])
+            && !sink.connection_sequence(number)
         {
-            sink.connection_sequence(number);
+            return Ok(());
         }
         for (index, message) in (0..).zip(&codec.messages) {
             match message.each {

@@ -55,7 +55,10 @@ impl SymbolBooks {
         to: &mut BookEvents<'_>,
     ) -> Result<u32, NotDispatched> {
         match self.books.iter().position(|(other, _)| *other == connection) {
-            Some(at) if self.books[at].1.invalidate() => self.stale(at, reason, to),
+            Some(at) if self.books[at].1.invalidate() => {
+                to.stats.gaps.bump(u64::from(reason == StaleReason::Gap));
+                self.stale(at, reason, to)
+            }
             _ => Ok(0),
         }
     }

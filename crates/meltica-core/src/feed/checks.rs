@@ -3,10 +3,10 @@
 use super::FeedStats;
 use crate::book::BookAssembler;
 use crate::book::checksum::{Checker, Scales, Verified};
-use crate::codec::{ChecksumRule, Depth, MessageInfo};
+use crate::codec::{ChecksumRule, Depth, Digits, Levels, MessageInfo};
 use crate::instrument::Instrument;
 use crate::names::SymbolId;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The snapshots in a row without their checksum that show a fault of the declaration or of the scales.
 const FAILED_SNAPSHOTS: u32 = 3;
@@ -15,14 +15,25 @@ const FAILED_SNAPSHOTS: u32 = 3;
 pub(super) struct Checks {
     /// Whether checksums are verified.
     pub enabled: bool,
-    scales: HashMap<SymbolId, Scales, foldhash::fast::RandomState>,
+    symbols: HashMap<SymbolId, Known, foldhash::fast::RandomState>,
     checker: Checker,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { enabled: true, scales: HashMap::default(), checker: Checker::default() }
+        Self { enabled: true, symbols: HashMap::default(), checker: Checker::default() }
     }
+}
+
+/// What is known of a symbol whose messages have checksums.
+#[derive(Default)]
+struct Known {
+    /// The scales of its instrument, or those that gave the checksum of a message.
+    scales: Option<Scales>,
+    /// The most digits of a message.
+    seen: Option<Scales>,
+    /// The checksums that were not verified.
+    unverified: u64,
 }
 
 /// What a message says of its book.
@@ -34,14 +45,22 @@ pub(super) struct Check<'f> {
     /// The window of levels that the venue sends.
     pub depth: Option<Depth>,
     expected: Option<u32>,
+    /// The digits of the message; `None` if it has no levels.
+    scales: Option<Scales>,
 }
 
 impl Checks {
     /// Takes the scales of an instrument.
     pub fn list(&mut self, symbol: SymbolId, instrument: &Instrument) {
         if let (Some(price), Some(quantity)) = (instrument.price_precision, instrument.quantity_precision) {
-            self.scales.insert(symbol, Scales { price, quantity });
+            self.symbols.entry(symbol).or_default().scales = Some(Scales { price, quantity });
         }
+    }
+
+    /// Returns the symbols with checksums that were not verified, and their number.
+    pub fn unverified(&self) -> BTreeMap<SymbolId, u64> {
+        let counts = self.symbols.iter().map(|(symbol, known)| (*symbol, known.unverified));
+        counts.filter(|(_, n)| *n > 0).collect()
     }
 
     /// Returns the check of a book message.
@@ -50,9 +69,42 @@ impl Checks {
         stats: &'f FeedStats,
         info: &'f MessageInfo,
         symbol: SymbolId,
+        levels: &Levels,
         expected: Option<u32>,
     ) -> Check<'f> {
-        Check { checks: self, stats, symbol, rule: info.checksum.as_ref(), depth: info.depth, expected }
+        let has_levels = !(levels.bids.is_empty() && levels.asks.is_empty());
+        let scales =
+            has_levels.then_some(Scales { price: levels.price_scale, quantity: levels.quantity_scale });
+        let rule = info.checksum.as_ref();
+        Check { checks: self, stats, symbol, rule, depth: info.depth, expected, scales }
+    }
+}
+
+impl Known {
+    /// Compares a book with the checksum of a message, on the scales that are known or on those of messages.
+    ///
+    /// A checksum proves the scales that give it. Without them, a different one proves nothing.
+    fn verify(
+        &mut self,
+        message: Option<Scales>,
+        is_snapshot: bool,
+        mut verify: impl FnMut(Scales) -> Verified,
+    ) -> Verified {
+        if let Some(message) = message {
+            let seen = self.seen.get_or_insert(message);
+            seen.price = seen.price.max(message.price);
+            seen.quantity = seen.quantity.max(message.quantity);
+        }
+        let known = self.scales.map_or(Verified::Unknown, &mut verify);
+        if known == Verified::Same {
+            return known;
+        }
+        // The venue may have changed the scales; a snapshot has all digits of the new ones.
+        let others = [self.seen, message.filter(|_| is_snapshot)];
+        let proved = others.into_iter().flatten().find(|scales| verify(*scales) == Verified::Same);
+        let Some(proved) = proved else { return known };
+        (self.scales, self.seen) = (Some(proved), Some(proved));
+        Verified::Same
     }
 }
 
@@ -73,10 +125,16 @@ impl Check<'_> {
         expected: u32,
         is_snapshot: bool,
     ) -> bool {
-        let Checks { enabled, scales, checker } = &mut *self.checks;
-        let scales = scales.get(&self.symbol).copied();
-        let verified =
-            if *enabled { checker.verify(book, rule, scales, expected) } else { Verified::Unknown };
+        let Checks { enabled, symbols, checker } = &mut *self.checks;
+        let known = symbols.entry(self.symbol).or_default();
+        let verified = match rule.digits {
+            _ if !*enabled => Verified::Unknown,
+            // The text of an empty book does not depend on the scales.
+            Digits::Mantissa if !book.is_empty() => known.verify(self.scales, is_snapshot, |scales| {
+                checker.verify(book, rule, Some(scales), expected)
+            }),
+            _ => checker.verify(book, rule, None, expected),
+        };
         match verified {
             Verified::Same => {
                 self.stats.checksums_verified.bump(1);
@@ -85,6 +143,7 @@ impl Check<'_> {
             }
             Verified::Unknown => {
                 self.stats.checksums_unverified.bump(1);
+                known.unverified += 1;
                 false
             }
             Verified::Different => {

@@ -1,5 +1,6 @@
 //! The connections of a feed, and which market data each of them delivers.
 
+use super::numbers::{Arrival, Numbers};
 use crate::event::{Kind, Notice};
 use crate::names::SymbolId;
 
@@ -8,6 +9,7 @@ struct Connection {
     number: u32,
     /// The kinds and symbols received since it was opened, as bits.
     received: Vec<u64>,
+    numbers: Numbers,
 }
 
 /// The open connections.
@@ -40,7 +42,7 @@ impl Connections {
     #[cold]
     fn find(&mut self, number: u32) {
         self.current = self.open.iter().position(|other| other.number == number).unwrap_or_else(|| {
-            self.open.push(Connection { number, received: Vec::new() });
+            self.open.push(Connection { number, received: Vec::new(), numbers: Numbers::default() });
             self.open.len() - 1
         });
     }
@@ -54,6 +56,14 @@ impl Connections {
             connection.received.resize(word + 1, 0);
         }
         connection.received[word] |= bit;
+    }
+
+    /// Adds a frame of the current connection that has a number.
+    #[inline]
+    pub fn add(&mut self, number: u64, frame: &[u8]) -> Arrival {
+        self.open
+            .get_mut(self.current)
+            .map_or(Arrival::Next, |connection| connection.numbers.add(number, frame))
     }
 
     /// Returns whether frames of the connection were received since it was lost.

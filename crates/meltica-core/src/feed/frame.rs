@@ -6,6 +6,7 @@ use super::checks::Checks;
 use super::connections::Connections;
 use super::events::{BookEvents, publish};
 use super::notices::OwedNotices;
+use super::numbers::Arrival;
 use super::{FeedOutcome, FeedStats, Source, Windows, is_new};
 use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, Role, Sink, SnapshotMode};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
@@ -43,7 +44,28 @@ impl Sink for FrameSink<'_> {
     fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool {
         self.connections.note(kind, symbol);
         self.wanted = self.publisher.wanted(kind, symbol);
-        self.wanted.is_some()
+        // The feed needs the scales of instruments itself.
+        self.wanted.is_some() || kind == Kind::InstrumentUpdate
+    }
+
+    #[inline]
+    fn connection_sequence(&mut self, number: u64) -> bool {
+        let (counter, reason) = match self.connections.add(number, self.frame) {
+            Arrival::Next => return true,
+            Arrival::Old => {
+                self.stats.old_frames.bump(1);
+                return false;
+            }
+            Arrival::Gap => (&self.stats.frame_gaps, StaleReason::Gap),
+            Arrival::Restarted => (&self.stats.frame_restarts, StaleReason::Restarted),
+        };
+        counter.bump(1);
+        let symbols = self.books.keys().copied().collect();
+        match self.invalidate(symbols, reason) {
+            Ok(events) => self.outcome.events += events,
+            Err(error) => self.failed = Some(error),
+        }
+        true
     }
 
     #[inline]
@@ -97,7 +119,7 @@ impl FrameSink<'_> {
                 if kind == Kind::BookSnapshot
                     && self.books.get(&symbol).is_some_and(SymbolBooks::is_unnumbered)
                 {
-                    self.invalidate(symbol)
+                    self.invalidate(vec![symbol], StaleReason::Undecoded)
                 } else {
                     Ok(0)
                 }
@@ -143,6 +165,7 @@ impl FrameSink<'_> {
                 self.stats.repeated_candles.bump(1);
                 return Ok(0);
             }
+            Payload::Instrument(instrument) => self.checks.list(origin.symbol, instrument),
             _ => {}
         }
         publish(self.publisher, self.stats, self.wanted, origin, payload)
@@ -168,19 +191,20 @@ impl FrameSink<'_> {
             }
             (Some(true), None) => self.books.keys().copied().collect(),
         };
-        let mut events = 0;
-        for symbol in symbols {
-            events += self.invalidate(symbol)?;
-        }
-        Ok(events)
+        self.invalidate(symbols, StaleReason::Undecoded)
     }
 
-    /// Makes the book of a symbol stale that this connection has.
-    fn invalidate(&mut self, symbol: SymbolId) -> Result<u32, NotDispatched> {
-        let connection = self.connection;
-        let (books, _, mut to) = self.parts(symbol, None);
-        let Some(books) = books.get_mut(&symbol) else { return Ok(0) };
-        books.invalidate(connection, StaleReason::Undecoded, &mut to)
+    /// Makes the books of symbols stale that this connection has.
+    #[cold]
+    fn invalidate(&mut self, symbols: Vec<SymbolId>, reason: StaleReason) -> Result<u32, NotDispatched> {
+        let (connection, mut events) = (self.connection, 0);
+        for symbol in symbols {
+            let (books, _, mut to) = self.parts(symbol, None);
+            if let Some(books) = books.get_mut(&symbol) {
+                events += books.invalidate(connection, reason, &mut to)?;
+            }
+        }
+        Ok(events)
     }
 
     /// Returns the books, their checks, and where the events of a symbol go, for use beside each other.
@@ -216,7 +240,7 @@ impl FrameSink<'_> {
         let (connection, codec) = (self.connection, self.codec);
         let info = &codec.messages()[usize::from(message)];
         let (books, checks, mut to) = self.parts(symbol, venue_time);
-        let mut check = checks.of(to.stats, info, symbol, checksum);
+        let mut check = checks.of(to.stats, info, symbol, levels, checksum);
         books.entry(symbol).or_default().diff(connection, ids, levels, &mut check, &mut to)
     }
 
@@ -232,7 +256,7 @@ impl FrameSink<'_> {
         let (connection, codec) = (self.connection, self.codec);
         let info = &codec.messages()[usize::from(message)];
         let (books, checks, mut to) = self.parts(symbol, venue_time);
-        let mut check = checks.of(to.stats, info, symbol, checksum);
+        let mut check = checks.of(to.stats, info, symbol, levels, checksum);
         let books = books.entry(symbol).or_default();
         books.snapshot(connection, ids, mode, levels, &mut check, &mut to)
     }

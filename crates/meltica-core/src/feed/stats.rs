@@ -57,6 +57,12 @@ pub struct FeedStats {
     pub bad_candles: Counter,
     /// Closed candles with the values of the last one, which are not delivered.
     pub repeated_candles: Counter,
+    /// Jumps of the numbers of a connection's frames: frames were lost.
+    pub frame_gaps: Counter,
+    /// Restarts of the numbers of a connection's frames.
+    pub frame_restarts: Counter,
+    /// Frames that were dropped, as their connection sent them or later ones before.
+    pub old_frames: Counter,
     /// Diffs and snapshots that are older than their book.
     pub old_books: Counter,
     /// Diffs that were received before.
@@ -113,6 +119,9 @@ impl FeedStats {
             crossed_tickers: Counter::default(),
             bad_candles: Counter::default(),
             repeated_candles: Counter::default(),
+            frame_gaps: Counter::default(),
+            frame_restarts: Counter::default(),
+            old_frames: Counter::default(),
             old_books: Counter::default(),
             repeated_diffs: Counter::default(),
             heartbeats: Counter::default(),

@@ -75,6 +75,8 @@ def _totals(report: Mapping[str, Any]) -> "Table":
         table.add_row("books without a valid snapshot", f"{report['unsynced_books']:,}{never}")
     if any(report["checksums"].values()):
         table.add_row("checksums", counts(report["checksums"]))
+    if report["unverified"]:
+        table.add_row("unverified checksums", counts(report["unverified"]))
     table.add_row("frame errors", counts(report["frame_errors"]))
     if report["unknown_enums"]:
         table.add_row("unknown enum values", f"{report['unknown_enums']:,}")

@@ -111,8 +111,9 @@ impl Sink for Numbers {
         false
     }
     fn message(&mut self, _: Result<Decoded<'_>, DecodeError>) {}
-    fn connection_sequence(&mut self, number: u64) {
+    fn connection_sequence(&mut self, number: u64) -> bool {
         self.0.push(number);
+        true
     }
 }
 

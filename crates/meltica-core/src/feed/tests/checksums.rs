@@ -30,6 +30,75 @@ fn plane() -> Plane {
     plane
 }
 
+/// Returns a feed whose checksums cover digits on the instrument's scales, with no book.
+fn on_scales() -> Plane {
+    let mut spec = binance_spec();
+    for levels in spec.messages.iter_mut().filter_map(|message| message.levels.as_mut()) {
+        let rule = ChecksumRule {
+            levels: 10,
+            layout: Layout::AsksBids,
+            separator: String::new(),
+            digits: Digits::Mantissa,
+        };
+        levels.checksum = Some(ChecksumSpec { path: "c".into(), rule, zero_is_none: false });
+    }
+    let mut plane = Plane::new();
+    plane.feed.decoder = Some(Decoder::new(Codec::compile(spec).unwrap(), plane.feed.publisher.provider()));
+    plane
+}
+
+/// Feeds a snapshot with a bid of the given notation and the ask 2 of 1.
+fn whole(plane: &mut Plane, [price, quantity]: [&str; 2], text: &str) -> Vec<String> {
+    let bid = format!(r#"["{price}","{quantity}"]"#);
+    let frame = format!(r#"{{"lastUpdateId":1,"bids":[{bid}],"asks":[["2","1"]],"c":{}}}"#, crc32(text));
+    requested(plane, &frame)
+}
+
+/// Returns the checksums of a feed: verified, unverified, failed.
+fn outcomes(plane: &Plane) -> [u64; 3] {
+    let stats = &plane.feed.stats;
+    [&stats.checksums_verified, &stats.checksums_unverified, &stats.checksums_failed]
+        .map(crate::stats::Counter::get)
+}
+
+#[test]
+fn scales_are_those_of_messages_whose_checksum_they_give() {
+    let mut plane = on_scales();
+    let symbol = SymbolId::intern("BTC-USDT");
+    // The venue has 2 and 3 digits; the message shows fewer, as if its zeros had been dropped.
+    assert_eq!(whole(&mut plane, ["1.5", "7"], "20010001507000"), ["1"], "never failed");
+    assert_eq!(outcomes(&plane), [0, 1, 0]);
+    assert_eq!(plane.feed.unverified(), [(symbol, 1)].into());
+    assert_eq!(change_of(&mut plane, 2, ["1.25", "0.125"], "wrong"), ["2"]);
+    // With the digits of both messages, the checksum of the third one is that of the book.
+    assert_eq!(change_of(&mut plane, 3, ["1.1", "1"], "200100015070001251251101000"), ["3"]);
+    assert_eq!(outcomes(&plane), [1, 2, 0]);
+    // From then on the scales are known: a different checksum is a failure.
+    assert_eq!(change_of(&mut plane, 4, ["1.1", "2"], "wrong"), ["checksum"]);
+    assert_eq!(whole(&mut plane, ["1.5", "7"], "20010001507000"), ["1"]);
+    assert_eq!(outcomes(&plane), [2, 2, 1]);
+    assert_eq!(plane.feed.unverified(), [(symbol, 2)].into());
+}
+
+#[test]
+fn scales_that_the_venue_changes_are_proved_again_by_a_snapshot() {
+    let mut plane = on_scales();
+    assert_eq!(whole(&mut plane, ["1.500", "7.0"], "200010150070"), ["1"]);
+    assert_eq!(whole(&mut plane, ["1.50", "7.0"], "2001015070"), ["1"], "fewer digits");
+    assert_eq!(whole(&mut plane, ["1.5000", "7.0"], "20000101500070"), ["1"], "more digits");
+    assert_eq!(whole(&mut plane, ["1.50", "7.0"], "wrong"), ["checksum"]);
+    assert_eq!(outcomes(&plane), [3, 0, 1]);
+}
+
+#[test]
+fn a_book_without_levels_shows_no_scales() {
+    let mut plane = on_scales();
+    let empty = r#"{"lastUpdateId":1,"bids":[],"asks":[],"c":0}"#;
+    assert_eq!(requested(&mut plane, empty), ["1"]);
+    assert_eq!(whole(&mut plane, ["1.5", "7"], "wrong"), ["1"], "the scales are not known");
+    assert_eq!(outcomes(&plane), [1, 1, 0]);
+}
+
 fn texts(items: Vec<Item>) -> Vec<String> {
     let text = |item: Item| match &item.payload {
         Payload::Book(book) => book.last_update_id.to_string(),
@@ -42,6 +111,10 @@ fn texts(items: Vec<Item>) -> Vec<String> {
 fn request(plane: &mut Plane, last: u64, text: &str) -> Vec<String> {
     let checksum = crc32(text);
     let frame = format!(r#"{{"lastUpdateId":{last},"bids":[["1","1"]],"asks":[["2","1"]],"c":{checksum}}}"#);
+    requested(plane, &frame)
+}
+
+fn requested(plane: &mut Plane, frame: &str) -> Vec<String> {
     plane.feed.restart(0).unwrap();
     while plane.reader.has_work() {
         plane.reader.read(plane.dispatcher.watermark(), 64, &mut Vec::new());
@@ -50,6 +123,14 @@ fn request(plane: &mut Plane, last: u64, text: &str) -> Vec<String> {
     let source = Source::Request(SymbolId::intern("BTC-USDT"));
     let events = plane.feed.frame_from(source, 0, frame.as_bytes(), 0).unwrap().events;
     texts(plane.read(events))
+}
+
+fn change_of(plane: &mut Plane, id: u64, [price, quantity]: [&str; 2], text: &str) -> Vec<String> {
+    let (bid, checksum) = (format!(r#"["{price}","{quantity}"]"#), crc32(text));
+    let frame = format!(
+        r#"{{"e":"depthUpdate","E":{id},"s":"BTCUSDT","U":{id},"u":{id},"b":[{bid}],"a":[],"c":{checksum}}}"#
+    );
+    texts(plane.run(frame.as_bytes()))
 }
 
 fn change(plane: &mut Plane, id: u64, checksum: u32) -> Vec<String> {
