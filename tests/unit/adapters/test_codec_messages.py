@@ -9,6 +9,7 @@ from meltica._core import Codec as Compiled
 from meltica.adapters import (
     NEWEST_LEVEL,
     Codec,
+    Envelope,
     Field,
     Levels,
     Message,
@@ -67,7 +68,8 @@ def test_an_array_may_be_in_each_element_of_another() -> None:
     assert {event.venue_time for event in result.events} == {1_700_000_000_500_000_000}
 
 
-def test_a_frame_may_be_an_array() -> None:
+@pytest.mark.parametrize("frame", ["%s", '{"stream":"!mini@arr","data":%s}'])
+def test_a_frame_may_be_an_array(frame: str) -> None:
     mini = Message(
         name="mini",
         role="Ticker",
@@ -76,9 +78,14 @@ def test_a_frame_may_be_an_array() -> None:
         symbol="@.s",
         fields=(Field("last", "@.c", decimal()),),
     )
-    frame = '[{"e":"24hrMiniTicker","s":"BTCUSDT","c":"1"},{"e":"24hrMiniTicker","s":"ETHUSDT","c":"2"}]'
-    declared = codec(mini, symbols=SymbolRule(quotes=("USDT",)))
-    assert texts(deliver(declared, frame)) == ["BTC-USDT last=1", "ETH-USDT last=2"]
+    declared = Codec(
+        name="venue",
+        symbols=SymbolRule(quotes=("USDT",)),
+        envelope=Envelope(payload="data", stream="stream", symbol_separator="@"),
+        messages=(mini,),
+    )
+    elements = '[{"e":"24hrMiniTicker","s":"BTCUSDT","c":"1"},{"e":"24hrMiniTicker","s":"ETHUSDT","c":"2"}]'
+    assert texts(deliver(declared, frame % elements)) == ["BTC-USDT last=1", "ETH-USDT last=2"]
 
 
 # Positions, from either end.

@@ -90,9 +90,10 @@ def test_raw_streams_of_binance_have_no_envelope(tmp_path: Path) -> None:
         else frame
         for frame in BINANCE
     ]
-    frames += [mini % "SOLUSDT", f"[{mini % 'SOLUSDT'},{mini % 'ETHBTC'}]"]
+    several = f"[{mini % 'SOLUSDT'},{mini % 'ETHBTC'}]"
+    frames += [mini % "SOLUSDT", several, f'{{"stream":"!miniTicker@arr","data":{several}}}']
     events, stats = replayed(recording(tmp_path, frames), "binance")
-    small = [f"{symbol} last=5 volume_24h=7" for symbol in ("SOL-USDT", "SOL-USDT", "ETH-BTC")]
+    small = [f"{symbol} last=5 volume_24h=7" for symbol in ("SOL-USDT", *("SOL-USDT", "ETH-BTC") * 2)]
     assert events == BINANCE_EVENTS + small
     assert counts(stats) == (0, {}, 0, 0)
 
@@ -198,6 +199,14 @@ OKX = [
         '"bidPx":"","bidSz":"","open24h":"0.2","high24h":"0.3","low24h":"0.1","volCcy24h":"2222","vol24h":"9999.5",'
         '"sodUtc0":"","sodUtc8":"0.2","ts":"1767268800120"}',
     ),
+    okx(
+        "bbo-tbt",
+        "BTC-USDT",
+        '{"asks":[["61838","2","0","1"]],"bids":[["61837.61","0.5","0","1"]],"ts":"1767268800121","seqId":123460}',
+    ),
+    okx(
+        "bbo-tbt", "W-USDT", '{"asks":[["0.2151","637.72","0","3"]],"bids":[],"ts":"1767268800121","seqId":5}'
+    ),
 ]
 OKX_EVENTS = [
     "BTC-USDT 61837.6x0.5|61837.7x0.00613641 61838x2",
@@ -206,6 +215,8 @@ OKX_EVENTS = [
     "W-USDT 0.2149x100|0.2151x637.72",
     "BTC-USDT 130639474 Buy 61838 0.12060306",
     "W-USDT last=0.2149 ask=0.2151 ask_quantity=637.72 volume_24h=9999.5",
+    "BTC-USDT bid=61837.61 bid_quantity=0.5 ask=61838 ask_quantity=2",
+    "W-USDT ask=0.2151 ask_quantity=637.72",
 ]
 
 
@@ -240,6 +251,8 @@ BYBIT = [
     '"b":[["61830.00","1"]],"a":[["61831.00","1"]],"u":1,"seq":1},"cts":1767268801001}',
     '{"topic":"orderbook.50.BTCUSDT","ts":1767268801026,"type":"delta","data":{"s":"BTCUSDT",'
     '"b":[["61830.00","3"]],"a":[],"u":2,"seq":2},"cts":1767268801021}',
+    '{"topic":"orderbook.1.BTCUSDT","ts":1767268801036,"type":"snapshot","data":{"s":"BTCUSDT",'
+    '"b":[["61830.00","3.000000"]],"a":[["61831.00","1"]],"u":2,"seq":2},"cts":1767268801031}',
     '{"success":false,"ret_msg":"error:handler not found,topic:orderbook.500.X","op":"subscribe"}',
 ]
 BYBIT_EVENTS = [
@@ -251,6 +264,7 @@ BYBIT_EVENTS = [
     "{} last=61837.9 volume_24h=6780.866843",
     "{} 61830x1|61831x1",
     "{} 61830x3|61831x1",
+    "{} bid=61830 bid_quantity=3 ask=61831 ask_quantity=1",
 ]
 
 

@@ -113,18 +113,27 @@ _BEST_BID_AND_ASK = (
     Field("ask_quantity", "A", decimal("zero_is_absent")),
 )
 
-TICKER_24H = Message(
-    name="24hrTicker",
-    role="Ticker",
-    matches=(equals("e", "24hrTicker"),),
-    symbol="s",
-    venue_time=("E", "ms"),
-    fields=(
-        Field("last", "c", decimal("zero_is_absent")),
-        *_BEST_BID_AND_ASK,
-        Field("volume_24h", "v", decimal("non_negative")),
-    ),
-)
+
+def _ticker(name: str, at: str, each: str | None) -> Message:
+    """Returns the message of a ticker; `at` is in front of its paths."""
+    best = (("bid", "b"), ("bid_quantity", "B"), ("ask", "a"), ("ask_quantity", "A"))
+    return Message(
+        name=name,
+        role="Ticker",
+        matches=(equals(f"{at}e", "24hrTicker"),),
+        each=each,
+        symbol=f"{at}s",
+        venue_time=(f"{at}E", "ms"),
+        fields=(
+            Field("last", f"{at}c", decimal("zero_is_absent")),
+            *(Field(field, f"{at}{key}", decimal("zero_is_absent")) for field, key in best),
+            Field("volume_24h", f"{at}v", decimal("non_negative")),
+        ),
+    )
+
+
+TICKER_24H = _ticker("24hrTicker", "", None)
+TICKERS_24H = _ticker("24hrTickers", "@.", "[]")
 
 BOOK_TICKER = Message(
     name="bookTicker",
@@ -240,6 +249,7 @@ BINANCE = Codec(
         SHUTDOWN,
         MINI_TICKER,
         MINI_TICKERS,
+        TICKERS_24H,
     ),
 )
 """The declaration, for `meltica replay --codec binance`."""

@@ -45,7 +45,7 @@ TRADES = Message(
 )
 
 DEPTHS = (50, 200, 1000)
-"""Levels of the topics that have changes. `orderbook.1` is not a book."""
+"""Levels of the topics that have changes."""
 
 
 def _books(depth: int) -> tuple[Message, Message]:
@@ -71,6 +71,20 @@ def _books(depth: int) -> tuple[Message, Message]:
         ),
     )
 
+
+BEST = Message(
+    name="orderbook.1",
+    role="Ticker",
+    matches=(prefix("topic", "orderbook.1."),),
+    symbol="data.s",
+    venue_time=("cts", "ms"),
+    fields=(
+        Field("bid", "data.b[0][0]", decimal("zero_is_absent")),
+        Field("bid_quantity", "data.b[0][1]", decimal("zero_is_absent")),
+        Field("ask", "data.a[0][0]", decimal("zero_is_absent")),
+        Field("ask_quantity", "data.a[0][1]", decimal("zero_is_absent")),
+    ),
+)
 
 TICKERS = Message(
     name="tickers",
@@ -119,6 +133,13 @@ BYBIT = Codec(
         ),
         "linear": SymbolRule(quotes=("USDT", "USDC"), suffixes={"PERP": "USDC-PERP"}, contract="PERP"),
     },
-    messages=(TRADES, *(message for depth in DEPTHS for message in _books(depth)), TICKERS, KLINE, CONTROL),
+    messages=(
+        TRADES,
+        *(message for depth in DEPTHS for message in _books(depth)),
+        TICKERS,
+        BEST,
+        KLINE,
+        CONTROL,
+    ),
 )
 """The declaration, for `meltica replay --codec bybit`."""

@@ -59,6 +59,21 @@ TICKERS = Message(
     ),
 )
 
+BEST = Message(
+    name="bbo-tbt",
+    role="Ticker",
+    matches=(equals("arg.channel", "bbo-tbt"),),
+    each="data",
+    symbol=_INSTRUMENT,
+    venue_time=("@.ts", "ms"),
+    fields=(
+        Field("bid", "@.bids[0][0]", decimal("zero_is_absent")),
+        Field("bid_quantity", "@.bids[0][1]", decimal("zero_is_absent")),
+        Field("ask", "@.asks[0][0]", decimal("zero_is_absent")),
+        Field("ask_quantity", "@.asks[0][1]", decimal("zero_is_absent")),
+    ),
+)
+
 _BOOKS = one_of("arg.channel", "books", "books50-l2-tbt", "books-l2-tbt")
 
 
@@ -111,6 +126,6 @@ CONTROL = Message(name="event", role="Control", matches=(present("event"),))
 OKX = Codec(
     name="okx",
     symbols=SymbolRule(separator="-", pairs_only=True),
-    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, FIVE_BEST, TICKERS, CONTROL),
+    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, FIVE_BEST, TICKERS, BEST, CONTROL),
 )
 """The declaration, for `meltica replay --codec okx`."""
