@@ -1,17 +1,21 @@
-"""Coinbase Advanced Trade: trades and tickers of the market data websocket.
+"""Coinbase Advanced Trade: the market data websocket.
 
-A frame has `events`, and an event many trades or tickers. The venue's documents do not settle whether the
-side of a trade is the maker's or the taker's, so it stays absent. Futures are counted in contracts, so their
-frames are refused (`unknown_symbol`). Books are not declared: their messages
-have no numbers, and `sequence_num` counts those of all channels. The venue's documentation:
+Books have no numbers. `sequence_num` counts all messages of a connection, so a lost one makes all its books
+stale. The channel of `level2` is named `l2_data` in its messages. A frame has `events`, and an event many
+trades, tickers or levels; the levels of both sides are one list. The venue's documents do not settle whether
+the side of a trade is the maker's or the taker's, so it stays absent. Futures are counted in contracts, so
+their frames are refused (`unknown_symbol`). The venue's documentation:
 https://docs.cdp.coinbase.com/advanced-trade/docs/ws-channels.
 """
 
 from meltica.adapters import (
     Codec,
     Field,
+    Levels,
     Message,
+    Row,
     SymbolRule,
+    Unnumbered,
     decimal,
     equals,
     ident,
@@ -50,6 +54,33 @@ TICKER = Message(
     ),
 )
 
+_LEVELS = Levels(
+    changes="@.updates",
+    row=Row(price="price_level", quantity="new_quantity", side="side", sides={"bid": "Buy", "offer": "Sell"}),
+    sequence=Unnumbered(),
+)
+
+BOOK_SNAPSHOT = Message(
+    name="level2Snapshot",
+    role="BookSnapshot",
+    snapshot="replaces",
+    matches=(equals("channel", "l2_data"), equals("@.type", "snapshot")),
+    each="events",
+    symbol="@.product_id",
+    venue_time=("timestamp", "rfc3339"),
+    levels=_LEVELS,
+)
+
+BOOK_UPDATE = Message(
+    name="level2Update",
+    role="BookDiff",
+    matches=(equals("channel", "l2_data"), equals("@.type", "update")),
+    each="events",
+    symbol="@.product_id",
+    venue_time=("timestamp", "rfc3339"),
+    levels=_LEVELS,
+)
+
 CONTROL = Message(
     name="subscriptions", role="Control", matches=(one_of("channel", "subscriptions", "heartbeats"),)
 )
@@ -59,6 +90,9 @@ ERROR = Message(name="error", role="Control", matches=(equals("type", "error"),)
 COINBASE = Codec(
     name="coinbase",
     symbols=SymbolRule(separator="-", pairs_only=True),
-    messages=(TRADES, TICKER, CONTROL, ERROR),
+    messages=(BOOK_UPDATE, TRADES, TICKER, BOOK_SNAPSHOT, CONTROL, ERROR),
+    connection_sequence="sequence_num",
+    max_frame=64 << 20,
+    max_levels=200_000,
 )
 """The declaration, for `meltica replay --codec coinbase`."""
