@@ -47,6 +47,7 @@ pub use spec::{
 pub(crate) use levels::Part;
 pub(crate) use number::rescale;
 
+use crate::event::Kind;
 use std::sync::Arc;
 
 /// Maximum size of a frame in bytes, if the declaration states none.
@@ -61,8 +62,10 @@ pub struct MessageInfo {
     pub role: Role,
     /// The kind of ids that identify repetitions; `None` if they are not identified.
     pub id_mode: Option<IdMode>,
-    /// What a book snapshot does with the book of its connection; `None` for other messages.
+    /// What a snapshot does with the book or the kept values of its connection; `None` for other messages.
     pub snapshot: Option<SnapshotMode>,
+    /// Whether values that a ticker does not have are kept.
+    pub keep: bool,
     /// The checksum of a book message.
     pub checksum: Option<ChecksumRule>,
     /// The window of levels that the venue sends; `None` for all levels.
@@ -83,6 +86,8 @@ pub struct Codec {
     symbols: Vec<symbols::Symbols>,
     /// The slot of the number of a connection's frames.
     sequence: Option<plan::Slot>,
+    /// Whether the events of a kind depend on earlier ones.
+    stateful: [bool; Kind::COUNT],
     max_frame: usize,
     max_levels: usize,
     /// The paths by slot.
@@ -108,6 +113,11 @@ impl Codec {
     /// Returns the messages by the index in [`Decoded::Event`] and [`DecodeError`].
     pub fn messages(&self) -> &[MessageInfo] {
         &self.infos
+    }
+
+    /// Returns whether events of the kind depend on earlier ones, so that all of them have to be decoded.
+    pub fn is_stateful(&self, kind: Kind) -> bool {
+        self.stateful[kind as usize]
     }
 
     /// Returns the index of a category of connections, or `None` if the codec does not have it.

@@ -9,6 +9,7 @@ mod checks;
 mod connections;
 mod events;
 mod frame;
+mod kept;
 mod notices;
 mod numbers;
 mod outcome;
@@ -32,6 +33,7 @@ use checks::Checks;
 use connections::Connections;
 use events::{BookEvents, publish, publish_book};
 use frame::FrameSink;
+use kept::KeptTickers;
 use notices::OwedNotices;
 pub use outcome::FeedOutcome;
 pub use source::Source;
@@ -86,6 +88,7 @@ pub struct Feed {
     /// The number of market data events of each symbol at the last restart.
     published: BTreeMap<SymbolId, u64>,
     windows: Windows,
+    kept: KeptTickers,
     candles: Candles,
     checks: Checks,
     owed: OwedNotices,
@@ -114,6 +117,7 @@ impl Feed {
             connections: Connections::default(),
             published: BTreeMap::new(),
             windows: Windows::default(),
+            kept: KeptTickers::default(),
             candles: Candles::default(),
             checks: Checks::default(),
             owed: OwedNotices::default(),
@@ -176,6 +180,7 @@ impl Feed {
             connections: &mut self.connections,
             connection,
             windows: &mut self.windows,
+            kept: &mut self.kept,
             candles: &mut self.candles,
             checks: &mut self.checks,
             owed: &mut self.owed,

@@ -252,6 +252,7 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         fields: list(object, "fields", field)?,
         levels: optional(object, "levels", levels)?,
         snapshot: snapshot.map(|text| one_of("snapshot", &text, &snapshots)).transpose()?,
+        keep: get(object, "keep")?,
     })
 }
 

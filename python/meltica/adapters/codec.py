@@ -253,7 +253,13 @@ class Message:
     levels: Levels | None = None
     """For `BookDiff` and `BookSnapshot`."""
     snapshot: SnapshotMode | None = None
-    """For `BookSnapshot`: how it becomes the book."""
+    """For `BookSnapshot`: how it becomes the book. With `keep`: whether it `replaces` all values."""
+    keep: bool = False
+    """For a `Ticker` of which the venue sends only what changed.
+
+    A value that the message does not have is the one that the symbol had before on the connection. A
+    reconnect forgets these values.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,19 @@ mod rows;
 mod schema;
 
 use super::plan::{
-    Bits, Conversion, Each, Field, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot,
-    TextAt, TextMatch, TimeAt, word,
+    Bits, Each, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot, TextAt, TextMatch,
+    TimeAt, word,
 };
 use super::spec::{
-    CodecSpec, Convert, EnvelopeSpec, FieldSpec, LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec,
-    SpecError, TextSpec, TimeSpec,
+    CodecSpec, EnvelopeSpec, LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec, SpecError,
+    TextSpec, TimeSpec,
 };
 use super::symbols::Symbols;
-use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo};
-use crate::event::Side;
+use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo, SnapshotMode};
+use crate::event::Kind;
 pub(super) use paths::Tables;
 use paths::{Paths, Scope, entry, is_key};
 use rows::row_plan;
-use schema::schema;
 
 /// The paths and faults of a declaration, collected message by message.
 #[derive(Default)]
@@ -110,6 +109,7 @@ impl Compiler {
             symbol: spec.symbol.as_ref().map(|text| self.text_at(&path("symbol"), text)),
             venue_time,
             id: spec.id.as_ref().map(|(at, mode)| (self.slot(&path("id"), at), *mode)),
+            keep: spec.keep,
             fields: self.fields(spec),
             levels: self.levels(spec),
         };
@@ -156,65 +156,6 @@ impl Compiler {
             }
         });
         TextAt { slot: self.slot(place, &text.path), part }
-    }
-
-    fn fields(&mut self, spec: &MessageSpec) -> Vec<Option<Field>> {
-        let Some(schema) = schema(spec.role) else {
-            self.fault(
-                &spec.name,
-                format_args!("expected a Trade, Ticker or KlineSummary, saw {:?}", spec.role),
-            );
-            return Vec::new();
-        };
-        let mut fields: Vec<Option<Field>> = schema.iter().map(|_| None).collect();
-        for field in &spec.fields {
-            let place = format!("{}.{}", spec.name, field.name);
-            let Some(at) = schema.iter().position(|(name, ..)| *name == field.name) else {
-                let names: Vec<_> = schema.iter().map(|(name, ..)| *name).collect();
-                self.fault(&place, format_args!("expected one of the fields {names:?}"));
-                continue;
-            };
-            let (_, kind, required) = schema[at];
-            if field.convert.kind_name() != kind {
-                let saw = field.convert.kind_name();
-                self.fault(&place, format_args!("expected conversion {kind}, saw {saw}"));
-            }
-            if fields[at].is_some() {
-                self.fault(&place, "expected the field once");
-            }
-            let slot = self.slot(&place, &field.path);
-            let convert = self.conversion(&place, field);
-            fields[at] = Some(Field { slot, required: field.required || required, convert });
-        }
-        for (field, (name, _, required)) in fields.iter().zip(schema) {
-            if *required && field.is_none() {
-                self.fault(&format!("{}.{name}", spec.name), "expected the field, saw none");
-            }
-        }
-        fields
-    }
-
-    fn conversion(&mut self, place: &str, field: &FieldSpec) -> Conversion {
-        match &field.convert {
-            Convert::Decimal(sign) => Conversion::Decimal(*sign),
-            Convert::Id => Conversion::Id,
-            Convert::Time(unit) => Conversion::Time(*unit),
-            Convert::Text => Conversion::Text,
-            Convert::Bool => Conversion::Bool,
-            Convert::Enum(names) => {
-                let mut sides = Vec::new();
-                for (text, name) in names {
-                    match Side::from_name(name) {
-                        Some(side) => sides.push((text.as_bytes().into(), side)),
-                        None => self.fault(place, format_args!("expected Buy or Sell, saw {name:?}")),
-                    }
-                }
-                if names.is_empty() {
-                    self.fault(place, "expected at least one name");
-                }
-                Conversion::Side(sides)
-            }
-        }
     }
 
     fn levels(&mut self, spec: &MessageSpec) -> Option<LevelsPlan> {
@@ -322,7 +263,16 @@ impl Compiler {
                 self.fault(&message.name, "expected the name once");
             }
             let compiled = self.message(message);
-            if (message.role == Role::BookSnapshot) != message.snapshot.is_some() {
+            let is_ticker = message.role == Role::Event(Kind::Ticker);
+            if message.keep && !is_ticker {
+                self.fault(
+                    &format!("{}.keep", message.name),
+                    "expected none, as the message is not a Ticker",
+                );
+            }
+            let may_replace =
+                is_ticker && message.keep && matches!(message.snapshot, None | Some(SnapshotMode::Replaces));
+            if !may_replace && (message.role == Role::BookSnapshot) != message.snapshot.is_some() {
                 let text = match message.snapshot {
                     None => {
                         "expected joins for a requested snapshot, replaces for one of the stream, or window for \
@@ -421,11 +371,14 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     if !faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults });
     }
+    let mut stateful = [false; Kind::COUNT];
+    stateful[Kind::Ticker as usize] = spec.messages.iter().any(|message| message.keep);
     let infos = spec.messages.into_iter().map(|message| MessageInfo {
         name: message.name,
         role: message.role,
         id_mode: message.id.map(|(_, mode)| mode),
         snapshot: message.snapshot,
+        keep: message.keep,
         depth: message.levels.as_ref().and_then(|levels| levels.depth),
         checksum: message.levels.and_then(|levels| levels.checksum).map(|checksum| checksum.rule),
     });
@@ -438,6 +391,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         stream,
         symbols,
         sequence,
+        stateful,
         max_frame: spec.max_frame.unwrap_or(MAX_FRAME),
         max_levels: spec.max_levels.unwrap_or(MAX_LEVELS),
         paths: compiler.paths.names,

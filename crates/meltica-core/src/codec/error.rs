@@ -15,6 +15,7 @@ pub enum Fault {
     TooManyLevels,
     DuplicateKey,
     MissingField,
+    NoField,
     BadNumber,
     BadTime,
     BadId,
@@ -35,7 +36,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Truncated,
         Self::Syntax,
         Self::TrailingBytes,
@@ -44,6 +45,7 @@ impl Fault {
         Self::TooManyLevels,
         Self::DuplicateKey,
         Self::MissingField,
+        Self::NoField,
         Self::BadNumber,
         Self::BadTime,
         Self::BadId,
@@ -82,6 +84,7 @@ impl Fault {
             Self::TooManyLevels => ("too_many_levels", "levels within max_levels of the codec"),
             Self::DuplicateKey => ("duplicate_key", "each key once"),
             Self::MissingField => ("missing_field", "a value in the message"),
+            Self::NoField => ("no_field", "a value in one of the declared fields"),
             Self::BadNumber => ("bad_number", "a decimal number of the allowed sign"),
             Self::BadTime => ("bad_time", "a time of the declared form in the range of times"),
             Self::BadId => ("bad_id", "a whole number of 64 bits, or short text where the id is opaque"),

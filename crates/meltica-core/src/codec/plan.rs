@@ -307,6 +307,8 @@ pub(super) struct Message {
     pub symbol: Option<TextAt>,
     pub venue_time: Option<TimeAt>,
     pub id: Option<(Slot, IdMode)>,
+    /// Whether to note which fields the message has.
+    pub keep: bool,
     /// The fields in the order of the schema of the role.
     pub fields: Vec<Option<Field>>,
     pub levels: Option<LevelsPlan>,

@@ -66,8 +66,9 @@ impl<'a> Reader<'a> {
             None => None,
         };
         self.payload(kind, message, id)?;
+        let met = if message.keep { self.met(&message.fields) } else { 0 };
         let payload = &mut *self.payload;
-        sink.message(Ok(Decoded::Event { message: index, kind, symbol, venue_time, id, payload }));
+        sink.message(Ok(Decoded::Event { message: index, kind, symbol, venue_time, id, met, payload }));
         Ok(())
     }
 
@@ -89,6 +90,10 @@ impl<'a> Reader<'a> {
                 let (last, volume_24h) = (self.decimal(last.as_ref())?, self.decimal(volume.as_ref())?);
                 let (bid, bid_quantity) = (self.decimal(bid.as_ref())?, self.decimal(bid_quantity.as_ref())?);
                 let (ask, ask_quantity) = (self.decimal(ask.as_ref())?, self.decimal(ask_quantity.as_ref())?);
+                let has_prices = bid.is_some() || ask.is_some() || last.is_some();
+                if !has_prices && !message.keep && self.met(&message.fields) == 0 {
+                    return Fail::new(Fault::NoField, self.frame.len());
+                }
                 *self.payload =
                     Payload::Ticker(Ticker { last, bid, bid_quantity, ask, ask_quantity, volume_24h });
             }
@@ -96,6 +101,13 @@ impl<'a> Reader<'a> {
             _ => self.missing()?,
         }
         Ok(())
+    }
+
+    /// Returns which fields the message has, as bits.
+    #[cold]
+    fn met(&self, fields: &[Option<Field>]) -> u8 {
+        let has = |field: &Option<Field>| field.as_ref().is_some_and(|f| self.fields.span(f.slot).is_some());
+        fields.iter().rev().fold(0, |bits, field| bits << 1 | u8::from(has(field)))
     }
 
     fn kline(&mut self, fields: &[Option<Field>]) -> Scan<Kline> {

@@ -341,8 +341,11 @@ pub struct MessageSpec {
     pub fields: Vec<FieldSpec>,
     /// The book's levels, for [`Role::BookDiff`] and [`Role::BookSnapshot`].
     pub levels: Option<LevelsSpec>,
-    /// What a [`Role::BookSnapshot`] does with the book of its connection.
+    /// What a [`Role::BookSnapshot`] does with the book of its connection. A ticker that replaces forgets the kept values.
     pub snapshot: Option<SnapshotMode>,
+    /// Whether a ticker has only the values that changed: the others are those of its symbol's previous ones on the
+    /// connection.
+    pub keep: bool,
 }
 
 /// A declaration with faults, each of which names the message and the field.

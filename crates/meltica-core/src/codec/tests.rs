@@ -29,9 +29,9 @@ fn all(
     let mut outcomes = Vec::new();
     let keep = |message: Result<Decoded<'_>, DecodeError>| {
         outcomes.push(message.map(|decoded| match decoded {
-            Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
+            Decoded::Event { message, kind, symbol, venue_time, id, met, payload } => {
                 let payload = Box::leak(Box::new(std::mem::take(payload)));
-                Decoded::Event { message, kind, symbol, venue_time, id, payload }
+                Decoded::Event { message, kind, symbol, venue_time, id, met, payload }
             }
             Decoded::BookDiff { message, symbol, venue_time, ids, checksum, levels } => {
                 let levels = Box::leak(Box::new(levels.clone()));
@@ -63,9 +63,9 @@ fn decode(frame: impl AsRef<[u8]>) -> Outcome {
 
 fn event(frame: impl AsRef<[u8]>) -> (Decoded<'static>, Payload) {
     match decode(&frame).unwrap() {
-        Decoded::Event { message, kind, symbol, venue_time, id, payload } => {
+        Decoded::Event { message, kind, symbol, venue_time, id, met, payload } => {
             let taken = std::mem::take(payload);
-            (Decoded::Event { message, kind, symbol, venue_time, id, payload }, taken)
+            (Decoded::Event { message, kind, symbol, venue_time, id, met, payload }, taken)
         }
         other => panic!("{other:?}"),
     }

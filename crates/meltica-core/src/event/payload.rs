@@ -82,6 +82,14 @@ pub struct Ticker {
     pub volume_24h: Option<Decimal>,
 }
 
+impl Ticker {
+    /// Returns every value, in the order of the fields.
+    pub fn values_mut(&mut self) -> [&mut Option<Decimal>; 6] {
+        let Self { last, bid, bid_quantity, ask, ask_quantity, volume_24h } = self;
+        [last, bid, bid_quantity, ask, ask_quantity, volume_24h]
+    }
+}
+
 /// A candle.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kline {

@@ -5,10 +5,11 @@ use super::candles::Candles;
 use super::checks::Checks;
 use super::connections::Connections;
 use super::events::{BookEvents, publish};
+use super::kept::KeptTickers;
 use super::notices::OwedNotices;
 use super::numbers::Arrival;
 use super::{FeedOutcome, FeedStats, Source, Windows, is_new};
-use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, Role, Sink, SnapshotMode};
+use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, MessageInfo, Role, Sink, SnapshotMode};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
 use crate::event::{Kind, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
@@ -21,6 +22,7 @@ pub(super) struct FrameSink<'f> {
     pub connections: &'f mut Connections,
     pub connection: u32,
     pub windows: &'f mut Windows,
+    pub kept: &'f mut KeptTickers,
     pub candles: &'f mut Candles,
     pub checks: &'f mut Checks,
     pub owed: &'f mut OwedNotices,
@@ -45,7 +47,7 @@ impl Sink for FrameSink<'_> {
         self.connections.note(kind, symbol);
         self.wanted = self.publisher.wanted(kind, symbol);
         // The feed needs the scales of instruments itself.
-        self.wanted.is_some() || kind == Kind::InstrumentUpdate
+        self.wanted.is_some() || kind == Kind::InstrumentUpdate || self.codec.is_stateful(kind)
     }
 
     #[inline]
@@ -60,6 +62,7 @@ impl Sink for FrameSink<'_> {
             Arrival::Restarted => (&self.stats.frame_restarts, StaleReason::Restarted),
         };
         counter.bump(1);
+        self.kept.forget(self.connection, None);
         let symbols = self.books.keys().copied().collect();
         match self.invalidate(symbols, reason) {
             Ok(events) => self.outcome.events += events,
@@ -90,12 +93,18 @@ impl FrameSink<'_> {
     fn dispatch(&mut self, message: Result<Decoded<'_>, DecodeError>) -> Result<u32, NotDispatched> {
         let received_time = self.received_time;
         let dispatched = match message {
-            Ok(Decoded::Event { message, kind, symbol, venue_time, id, payload }) => {
-                let mode = self.codec.messages()[usize::from(message)].id_mode;
+            Ok(Decoded::Event { message, kind, symbol, venue_time, id, met, payload }) => {
+                let info = &self.codec.messages()[usize::from(message)];
                 let origin = Origin { kind, symbol, venue_time, received_time };
                 let (windows, stats) = (&mut *self.windows, self.stats);
                 let is_new = |of| is_new(windows, stats, (message, symbol), of, venue_time);
-                if id.zip(mode).is_none_or(is_new) { self.event(origin, payload) } else { Ok(0) }
+                if !id.zip(info.id_mode).is_none_or(is_new)
+                    || info.keep && !self.keep(info, symbol, met, payload)
+                {
+                    Ok(0)
+                } else {
+                    self.event(origin, payload)
+                }
             }
             Ok(Decoded::BookDiff { message, symbol, venue_time, ids, levels, checksum }) => {
                 self.diff(message, symbol, venue_time, ids, levels, checksum)
@@ -137,6 +146,7 @@ impl FrameSink<'_> {
             Err(error) => {
                 let text = self.codec.describe(&error);
                 self.bad(error.kind(), text);
+                self.forget(&error);
                 return self.lose_books(&error);
             }
         };
@@ -169,6 +179,26 @@ impl FrameSink<'_> {
             _ => {}
         }
         publish(self.publisher, self.stats, self.wanted, origin, payload)
+    }
+
+    /// Completes a ticker with the values kept before. Returns whether it has a value of its own.
+    fn keep(&mut self, info: &MessageInfo, symbol: SymbolId, met: u8, payload: &mut Payload) -> bool {
+        let Payload::Ticker(ticker) = payload else { return true };
+        let replaces = info.snapshot == Some(SnapshotMode::Replaces);
+        self.kept.complete((self.connection, symbol), ticker, met, replaces);
+        if met == 0 {
+            self.stats.unchanged_tickers.bump(1);
+        }
+        met != 0
+    }
+
+    /// Forgets what a message that could not be decoded may have changed.
+    #[cold]
+    fn forget(&mut self, error: &DecodeError) {
+        let info = error.message.map(|message| &self.codec.messages()[usize::from(message)]);
+        if info.is_none_or(|info| info.keep) {
+            self.kept.forget(self.connection, error.symbol);
+        }
     }
 
     /// Makes the books stale that miss the changes of a message that could not be decoded.

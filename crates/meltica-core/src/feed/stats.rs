@@ -53,6 +53,8 @@ pub struct FeedStats {
     pub id_restarts: Counter,
     /// Tickers whose bid reached the ask, delivered without both.
     pub crossed_tickers: Counter,
+    /// Tickers of changed values without a value, which are not delivered.
+    pub unchanged_tickers: Counter,
     /// Candles whose high is below the low, which are not delivered.
     pub bad_candles: Counter,
     /// Closed candles with the values of the last one, which are not delivered.
@@ -117,6 +119,7 @@ impl FeedStats {
             checksum_faults: Counter::default(),
             id_restarts: Counter::default(),
             crossed_tickers: Counter::default(),
+            unchanged_tickers: Counter::default(),
             bad_candles: Counter::default(),
             repeated_candles: Counter::default(),
             frame_gaps: Counter::default(),

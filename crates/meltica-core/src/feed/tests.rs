@@ -15,6 +15,7 @@ mod beliefs;
 mod checksums;
 mod connections;
 mod faults;
+mod kept;
 mod numbers;
 mod restart;
 mod source;

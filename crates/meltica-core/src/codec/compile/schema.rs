@@ -1,10 +1,12 @@
-//! The fields that each role of a message can declare.
+//! The fields that each role of a message can declare, and their compilation.
 
-use crate::codec::spec::{Convert, Role};
-use crate::event::Kind;
+use super::Compiler;
+use crate::codec::plan::{Conversion, Field};
+use crate::codec::spec::{Convert, FieldSpec, MessageSpec, Role};
+use crate::event::{Kind, Side};
 
 /// The fields of a kind: name, kind of conversion, whether the event requires the field.
-pub(super) type Schema = &'static [(&'static str, &'static str, bool)];
+type Schema = &'static [(&'static str, &'static str, bool)];
 
 const TRADE: Schema =
     &[("id", "id", true), ("side", "enum", false), ("price", "decimal", true), ("quantity", "decimal", true)];
@@ -29,7 +31,7 @@ const KLINE: Schema = &[
 ];
 
 /// Returns the fields of a role, or `None` for a kind that is not decoded from frames.
-pub(super) fn schema(role: Role) -> Option<Schema> {
+fn schema(role: Role) -> Option<Schema> {
     match role {
         Role::Event(Kind::Trade) => Some(TRADE),
         Role::Event(Kind::Ticker) => Some(TICKER),
@@ -49,6 +51,67 @@ impl Convert {
             Self::Time(_) => "time",
             Self::Text => "text",
             Self::Bool => "bool",
+        }
+    }
+}
+
+impl Compiler {
+    pub(super) fn fields(&mut self, spec: &MessageSpec) -> Vec<Option<Field>> {
+        let Some(schema) = schema(spec.role) else {
+            self.fault(
+                &spec.name,
+                format_args!("expected a Trade, Ticker or KlineSummary, saw {:?}", spec.role),
+            );
+            return Vec::new();
+        };
+        let mut fields: Vec<Option<Field>> = schema.iter().map(|_| None).collect();
+        for field in &spec.fields {
+            let place = format!("{}.{}", spec.name, field.name);
+            let Some(at) = schema.iter().position(|(name, ..)| *name == field.name) else {
+                let names: Vec<_> = schema.iter().map(|(name, ..)| *name).collect();
+                self.fault(&place, format_args!("expected one of the fields {names:?}"));
+                continue;
+            };
+            let (_, kind, required) = schema[at];
+            if field.convert.kind_name() != kind {
+                let saw = field.convert.kind_name();
+                self.fault(&place, format_args!("expected conversion {kind}, saw {saw}"));
+            }
+            if fields[at].is_some() {
+                self.fault(&place, "expected the field once");
+            }
+            let slot = self.slot(&place, &field.path);
+            let convert = self.conversion(&place, field);
+            fields[at] = Some(Field { slot, required: field.required || required, convert });
+        }
+        for (field, (name, _, required)) in fields.iter().zip(schema) {
+            if *required && field.is_none() {
+                self.fault(&format!("{}.{name}", spec.name), "expected the field, saw none");
+            }
+        }
+        fields
+    }
+
+    fn conversion(&mut self, place: &str, field: &FieldSpec) -> Conversion {
+        match &field.convert {
+            Convert::Decimal(sign) => Conversion::Decimal(*sign),
+            Convert::Id => Conversion::Id,
+            Convert::Time(unit) => Conversion::Time(*unit),
+            Convert::Text => Conversion::Text,
+            Convert::Bool => Conversion::Bool,
+            Convert::Enum(names) => {
+                let mut sides = Vec::new();
+                for (text, name) in names {
+                    match Side::from_name(name) {
+                        Some(side) => sides.push((text.as_bytes().into(), side)),
+                        None => self.fault(place, format_args!("expected Buy or Sell, saw {name:?}")),
+                    }
+                }
+                if names.is_empty() {
+                    self.fault(place, "expected at least one name");
+                }
+                Conversion::Side(sides)
+            }
         }
     }
 }

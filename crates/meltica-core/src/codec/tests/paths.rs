@@ -113,7 +113,7 @@ fn messages_read_one_array_in_different_ways() {
     let many = (1..9).map(row).collect::<Vec<_>>().join(" , ");
     assert_eq!(frame("bbo", &book(&row(10), &row(11))), ["- 10 2 11"]);
     assert_eq!(frame("bbo", &book(&many, "")), ["- 1 2 -"]);
-    assert_eq!(frame("bbo", &book("", "")), ["- - - -"]);
+    assert_eq!(frame("bbo", &book("", "")), ["no_field"]);
     assert_eq!(frame("books", &book(&many, &row(11))), ["8+1"]);
     assert_eq!(frame("books", &book("", "")), ["0+0"]);
     // An array that is not of levels is a fault of the message that declares levels, and of no other.
