@@ -234,3 +234,65 @@ def test_zeros_that_a_library_dropped_come_from_the_precision_of_the_instrument(
     assert (result.stats["checksums_verified"], result.stats["checksums_failed"]) == (1, 0)
     (book,) = result.of(BookSnapshot)
     assert book.bids[0].price_decimal == Decimal("0.5")
+
+
+# Numbers of a connection.
+
+HEAD = '{"n":%d,"t":"s","s":"%s","b":[["99","1"]],"a":[["101","1"]]}'
+NEXT = '{"n":%d,"s":"%s","b":[["99","%d"]]}'
+
+
+def counted() -> Codec:
+    """Returns a codec of books without numbers, on connections whose frames all have one, `n`."""
+    levels = Levels(bids="b", asks="a", sequence=Unnumbered())
+    declared = books(levels, levels)
+    beat = Message(name="beat", role="Control", matches=(equals("ch", "heartbeats"),))
+    return Codec(
+        name="venue",
+        symbols=declared.symbols,
+        messages=(*declared.messages, beat),
+        connection_sequence="n",
+    )
+
+
+@pytest.mark.parametrize(
+    "between", ['{"n":2,"ch":"heartbeats"}', '{"n":2,"news":[]}', NEXT % (2, "BTC-USD", 7)]
+)
+def test_a_number_that_is_missing_on_a_connection_makes_all_its_books_stale(between: str) -> None:
+    frames = [HEAD % (0, "BTC-USD"), HEAD % (1, "ETH-USD"), between, NEXT % (3, "ETH-USD", 2)]
+    whole = deliver(counted(), *frames)
+    assert texts(whole)[-1] == "ETH-USD 99x2|101x1"
+    assert (whole.stats["frame_gaps"], whole.stats["gaps"]) == (0, 0)
+    lost = deliver(counted(), *frames[:2], frames[3], HEAD % (4, "ETH-USD"))
+    stale = {text.split()[0] for text in texts(lost)[2:] if text.endswith(("Gap", "Stale"))}
+    assert stale == {"BTC-USD", "ETH-USD"}
+    assert (lost.stats["frame_gaps"], texts(lost)[-1]) == (1, "ETH-USD 99x1|101x1")
+
+
+def test_a_frame_that_is_repeated_is_dropped_and_other_numbers_begin_again() -> None:
+    frames = [HEAD % (5, "BTC-USD"), NEXT % (6, "BTC-USD", 2)]
+    result = deliver(counted(), *frames, *frames, NEXT % (7, "BTC-USD", 3))
+    assert [text.split("|")[0] for text in texts(result)] == [f"BTC-USD 99x{n}" for n in (1, 2, 3)]
+    assert (result.stats["old_frames"], result.stats["frame_gaps"]) == (2, 0)
+    result = deliver(counted(), *frames, NEXT % (0, "BTC-USD", 4), HEAD % (1, "BTC-USD"))
+    assert texts(result)[2:] == ["BTC-USD MarketStale", "BTC-USD 99x1|101x1"]
+    assert result.stats["frame_restarts"] == 1
+
+
+def test_each_connection_counts_alone_and_restarts_with_it() -> None:
+    frames: list[str | tuple[int, str]] = [
+        (1, HEAD % (0, "BTC-USD")),
+        (2, HEAD % (50, "ETH-USD")),
+        (1, NEXT % (1, "BTC-USD", 2)),
+        (2, NEXT % (51, "ETH-USD", 3)),
+        (1, "lost"),
+        (1, HEAD % (0, "BTC-USD")),
+        (2, NEXT % (52, "ETH-USD", 4)),
+        (1, NEXT % (1, "BTC-USD", 5)),
+    ]
+    result = deliver(counted(), *frames)
+    assert [text.split("|")[0] for text in texts(result) if "99x" in text] == [
+        f"{symbol}-USD 99x{n}"
+        for symbol, n in (("BTC", 1), ("ETH", 1), ("BTC", 2), ("ETH", 3), ("BTC", 1), ("ETH", 4), ("BTC", 5))
+    ]
+    assert (result.stats["frame_gaps"], result.stats["old_frames"]) == (0, 0)

@@ -75,7 +75,7 @@ def _books(depth: int) -> tuple[Message, Message]:
 BEST = Message(
     name="orderbook.1",
     role="Ticker",
-    matches=(prefix("topic", "orderbook.1."),),
+    matches=(prefix("topic", "orderbook.1."), equals("type", "snapshot")),
     symbol="data.s",
     venue_time=("cts", "ms"),
     fields=(
@@ -124,6 +124,8 @@ KLINE = Message(
 
 CONTROL = Message(name="op", role="Control", matches=(present("op"),))
 """Answers to requests, and pongs."""
+
+ANSWER = Message(name="commandResponse", role="Control", matches=(equals("type", "COMMAND_RESP"),))
 
 BYBIT = Codec(
     name="bybit",

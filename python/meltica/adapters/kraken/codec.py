@@ -91,9 +91,12 @@ HEARTBEAT = Message(name="heartbeat", role="Control", matches=(one_of("channel",
 ANSWER = Message(name="method", role="Control", matches=(present("method"),))
 """Answers to requests, and pongs."""
 
+ERROR = Message(name="error", role="Control", matches=(present("Error"),))
+"""A refusal of too many requests."""
+
 KRAKEN = Codec(
     name="kraken",
     symbols=SymbolRule(separator="/"),
-    messages=(BOOK_UPDATE, TRADE, TICKER, BOOK_SNAPSHOT, HEARTBEAT, ANSWER),
+    messages=(BOOK_UPDATE, TRADE, TICKER, BOOK_SNAPSHOT, HEARTBEAT, ANSWER, ERROR),
 )
 """The declaration, for `meltica replay --codec kraken`."""

@@ -3,9 +3,11 @@
 Channels are named in `arg`; what they push is an array, `data`. A book is a chain: `prevSeqId` is the number
 that the book has, also when `seqId` is lower (after maintenance), and -1 in a snapshot. An update with both
 numbers equal and without levels is a heartbeat. Until June 2026 the venue sent a checksum of the best 25
-levels; since then it is 0. `books5` has the best 5 levels whole and never touches a book of `books`. Sizes of
-derivatives are contracts, so their frames are refused (`unknown_symbol`). The venue's documentation:
-https://www.okx.com/docs-v5/en/.
+levels; since then it is 0. `books5` has the best 5 levels whole and never touches a book of `books`.
+
+Subscribe to one of `books`, `books50-l2-tbt` and `books-l2-tbt` of a symbol, and to either `trades` or
+`trades-all`, because their ids are the same. Sizes of derivatives are contracts, so their frames are refused
+(`unknown_symbol`). The venue's documentation: https://www.okx.com/docs-v5/en/.
 """
 
 from meltica.adapters import (
