@@ -5,6 +5,7 @@ use super::error::{Context, DecodeError, Fail, Fault};
 use super::field_map::FieldMap;
 use super::levels::Levels;
 use super::read::Reader;
+use super::scan::Scan;
 use super::symbols::SymbolCache;
 use super::{Codec, number, scan};
 use crate::event::{Kind, Nanos, Payload, VenueId};
@@ -122,6 +123,12 @@ impl Decoded<'_> {
 #[derive(Debug)]
 pub struct Decoder {
     codec: Arc<Codec>,
+    state: State,
+}
+
+/// What a decoder writes while it reads its codec.
+#[derive(Debug)]
+struct State {
     fields: FieldMap,
     cache: SymbolCache,
     unknown_enums: u64,
@@ -135,7 +142,8 @@ impl Decoder {
         let cache = SymbolCache::new(provider, codec.symbols.len());
         let mut fields = FieldMap::default();
         fields.levels.limit = codec.max_levels;
-        Self { codec, fields, cache, unknown_enums: 0, payload: Payload::Empty }
+        let state = State { fields, cache, unknown_enums: 0, payload: Payload::Empty };
+        Self { codec, state }
     }
 
     /// Returns the codec.
@@ -146,17 +154,17 @@ impl Decoder {
     /// Returns the scratch space of levels.
     #[cfg(test)]
     pub(crate) fn levels(&self) -> &Levels {
-        &self.fields.levels
+        &self.state.fields.levels
     }
 
     /// Returns the number of undeclared enum values so far.
     pub fn unknown_enums(&self) -> u64 {
-        self.unknown_enums
+        self.state.unknown_enums
     }
 
     /// Sets the category of the frames from now on, an index of [`Codec::categories`]. It decides what a symbol means.
     pub fn set_category(&mut self, category: usize) {
-        self.cache.set_category(category);
+        self.state.cache.set_category(category);
     }
 
     /// Adds symbols of the venue's instrument list, each the venue's text and the canonical symbol, to a category. They take
@@ -169,27 +177,31 @@ impl Decoder {
         category: usize,
         symbols: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(), String> {
-        self.cache.list(category.min(self.codec.symbols.len() - 1), symbols)
+        self.state.cache.list(category.min(self.codec.symbols.len() - 1), symbols)
     }
 
     /// Returns the symbol that all messages so far have named, if it is the only one.
     pub fn only_symbol(&self) -> Option<SymbolId> {
-        self.cache.only()
+        self.state.cache.only()
     }
 
     /// Decodes a frame and passes its messages to `sink`. A refused message does not affect later ones, unless the JSON
     /// is broken: nothing is read after that.
     #[inline]
     pub fn decode(&mut self, frame: &[u8], sink: &mut impl Sink) {
-        if let Err(error) = self.read(frame, sink) {
-            self.refuse(frame, error, sink);
+        let Self { codec, state } = self;
+        if let Err(fail) = state.read(codec, frame, sink) {
+            state.refuse(codec, frame, fail, sink);
         }
     }
+}
 
+impl State {
     #[cold]
-    fn refuse(&mut self, frame: &[u8], mut error: DecodeError, sink: &mut impl Sink) {
+    fn refuse(&mut self, codec: &Codec, frame: &[u8], fail: Fail, sink: &mut impl Sink) {
+        let mut error = DecodeError::from(fail);
         if error.fault == Fault::MissingField
-            && let Some(at) = self.array_on_path(frame)
+            && let Some(at) = self.array_on_path(codec, frame)
         {
             (error.fault, error.offset) = (Fault::ArrayOnPath, at);
         }
@@ -198,26 +210,22 @@ impl Decoder {
     }
 
     /// Returns the start of an array that ends the path of the missing value.
-    fn array_on_path(&self, frame: &[u8]) -> Option<u32> {
-        let mut slot = *self.codec.parents.get(usize::from(self.fields.context.slot))?;
+    fn array_on_path(&self, codec: &Codec, frame: &[u8]) -> Option<u32> {
+        let mut slot = *codec.parents.get(usize::from(self.fields.context.slot))?;
         while slot != 0 {
             if let Some(at) = self.fields.array_at(frame, slot) {
                 return Some(at as u32);
             }
-            slot = self.codec.parents[usize::from(slot)];
+            slot = codec.parents[usize::from(slot)];
         }
         None
     }
 
     #[inline(never)]
-    fn read(&mut self, frame: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
-        let codec = Arc::clone(&self.codec);
-        let codec = &*codec;
+    fn read(&mut self, codec: &Codec, frame: &[u8], sink: &mut impl Sink) -> Scan<()> {
         let scanned = self.fields.scan(codec, frame);
-        if let Err(fail) = scanned
-            && self.fields.unread.is_empty()
-        {
-            return Err(fail.into());
+        if scanned.is_err() && self.fields.unread.is_empty() {
+            return scanned;
         }
         if let Some(slot) = codec.sequence
             && let Some(span) = self.fields.span(slot)
@@ -228,7 +236,7 @@ impl Decoder {
         }
         for (index, message) in (0..).zip(&codec.messages) {
             match message.each {
-                None if scanned.is_ok() && self.fields.matches(frame, message) => {
+                None if self.fields.matches(frame, message) && scanned.is_ok() => {
                     self.message(codec, frame, index, sink)?;
                     return self.skip_unread(frame);
                 }
@@ -249,21 +257,15 @@ impl Decoder {
     }
 
     #[inline(always)]
-    fn message(
-        &mut self,
-        codec: &Codec,
-        frame: &[u8],
-        index: u16,
-        sink: &mut impl Sink,
-    ) -> Result<(), DecodeError> {
-        let Self { fields, cache, unknown_enums, payload, .. } = self;
+    fn message(&mut self, codec: &Codec, frame: &[u8], index: u16, sink: &mut impl Sink) -> Scan<()> {
+        let Self { fields, cache, unknown_enums, payload } = self;
         fields.context.message = Some(index);
         Reader { frame, fields, unknown_enums, payload }.message(codec, index, cache, sink)
     }
 
     /// Checks the arrays whose elements were not read.
     #[inline]
-    fn skip_unread(&self, frame: &[u8]) -> Result<(), DecodeError> {
+    fn skip_unread(&self, frame: &[u8]) -> Scan<()> {
         for start in &self.fields.unread {
             scan::skip(frame, *start as usize)?;
         }
@@ -272,21 +274,15 @@ impl Decoder {
 
     /// Reads the elements of an array, from the outer one of nested arrays.
     #[inline(never)]
-    fn walk_from<S: Sink>(
-        &mut self,
-        codec: &Codec,
-        frame: &[u8],
-        each: u8,
-        sink: &mut S,
-    ) -> Result<(), DecodeError> {
-        let element = &mut |decoder: &mut Self, sink: &mut S| {
-            decoder.element(codec, frame, each, sink);
+    fn walk_from<S: Sink>(&mut self, codec: &Codec, frame: &[u8], each: u8, sink: &mut S) -> Scan<()> {
+        let element = &mut |state: &mut Self, sink: &mut S| {
+            state.element(codec, frame, each, sink);
             Ok(())
         };
         let Some(parent) = codec.tables.eaches[usize::from(each)].parent else {
             return self.walk(codec, frame, each, element, sink);
         };
-        let inner = &mut |decoder: &mut Self, sink: &mut S| decoder.walk(codec, frame, each, element, sink);
+        let inner = &mut |state: &mut Self, sink: &mut S| state.walk(codec, frame, each, element, sink);
         self.walk(codec, frame, parent, inner, sink)
     }
 
@@ -296,31 +292,24 @@ impl Decoder {
         codec: &Codec,
         frame: &[u8],
         each: u8,
-        read: &mut dyn FnMut(&mut Self, &mut S) -> Result<(), DecodeError>,
+        read: &mut dyn FnMut(&mut Self, &mut S) -> Scan<()>,
         sink: &mut S,
-    ) -> Result<(), DecodeError> {
+    ) -> Scan<()> {
         let message = self.fields.context.message;
         let Some(start) = self.fields.array_at(frame, codec.tables.eaches[usize::from(each)].array) else {
             sink.message(Ok(Decoded::Unmatched));
             return Ok(());
         };
         self.fields.unread.retain(|at| *at as usize != start);
-        let (mut index, mut refused) = (0, None);
-        let end = scan::elements(frame, start, |at| {
+        let mut index = 0;
+        scan::elements(frame, start, |at| {
             self.fields.context = Context { message, element: Some(index), ..Context::NONE };
             index += 1;
             let end = self.fields.element(codec, frame, at, each)?;
-            if let Err(error) = read(self, sink) {
-                refused = Some(error);
-                return Fail::new(error.fault, error.offset as usize);
-            }
+            read(self, sink)?;
             Ok(end)
-        });
-        match (end, refused) {
-            (_, Some(error)) => Err(error),
-            (Err(fail), None) => Err(fail.into()),
-            (Ok(_), None) => Ok(()),
-        }
+        })?;
+        Ok(())
     }
 
     /// Decodes the scanned element, which is the first message of the array whose conditions hold.
@@ -330,8 +319,8 @@ impl Decoder {
             messages.position(|message| message.each == Some(each) && self.fields.matches(frame, message));
         match found {
             Some(index) => {
-                if let Err(error) = self.message(codec, frame, index as u16, sink) {
-                    self.refuse(frame, error, sink);
+                if let Err(fail) = self.message(codec, frame, index as u16, sink) {
+                    self.refuse(codec, frame, fail, sink);
                 }
             }
             None => sink.message(Ok(Decoded::Unmatched)),

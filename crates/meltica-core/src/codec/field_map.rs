@@ -4,9 +4,9 @@ use super::Codec;
 use super::error::{Context, Fail, Fault};
 use super::levels::Levels;
 use super::plan::{
-    Array, Bits, LevelArray, List, MAX_SLOTS, Message, Place, Positions, Slot, TextMatch, word,
+    Array, Bits, Entry, LevelArray, List, MAX_SLOTS, Message, Node, Place, Positions, Slot, TextMatch,
 };
-use super::scan::{self, Scan, blank, byte};
+use super::scan::{self, Scan, blank, byte, token};
 use std::borrow::Cow;
 
 /// The kind of a JSON value.
@@ -95,79 +95,83 @@ impl FieldMap {
     fn object(&mut self, codec: &Codec, frame: &[u8], at: usize, node: u8) -> Scan {
         let nodes = &codec.tables.nodes;
         let mut node = &nodes[usize::from(node)];
-        let mut at = blank(frame, at);
-        if byte(frame, at)? == b'}' {
+        let (mut at, mut first) = token(frame, at)?;
+        if first == b'}' {
             return Ok(at + 1);
         }
         loop {
-            if byte(frame, at)? != b'"' {
+            if first != b'"' {
                 return Fail::new(Fault::Syntax, at);
             }
             let start = at + 1;
-            let entry;
-            (entry, at) = if let Some((word, end)) = key(frame, start) {
-                (node.find(word, &frame[start..end]), end + 1)
-            } else {
-                let (end, escaped) = scan::string(frame, start)?;
-                let text = scan::unescape(&frame[start..end], escaped);
-                (text.and_then(|text| node.find(word(&text), &text)), end + 1)
+            let (entry, value) = match key(frame, start) {
+                Some((word, value)) => (node.find_short(word), value),
+                None => any_key(frame, start, node)?,
             };
-            if frame.get(at) != Some(&b':') {
-                at = blank(frame, at);
-                if byte(frame, at)? != b':' {
-                    return Fail::new(Fault::Syntax, at);
-                }
-            }
-            at = blank(frame, at + 1);
-            at = match entry {
-                Some(entry) => {
-                    let end = self.value(codec, frame, at, start, entry.place, entry.payload)?;
-                    let is_message = match frame[at] {
-                        b'{' => true,
-                        b'[' => codec.tables.top.array != Array::Skip,
-                        _ => false,
-                    };
-                    if entry.payload && is_message {
+            (at, first) = token(frame, value)?;
+            let end = match entry {
+                Some(entry) if entry.payload => {
+                    if first == b'{' || first == b'[' && codec.tables.top.array != Array::Skip {
                         node = &nodes[usize::from(codec.tables.wrapped)];
                     }
-                    end
+                    self.payload(codec, frame, at, first, start, entry.place)?
                 }
-                None => match byte(frame, at)? {
+                Some(entry) => self.value(codec, frame, at, first, start, entry.place)?,
+                None => match first {
                     b'"' => scan::string(frame, at + 1)?.0 + 1,
                     b'0'..=b'9' => scan::number(frame, at)?,
+                    b't' | b'f' | b'n' => scan::literal(frame, at)?,
                     _ => scan::skip(frame, at)?,
                 },
             };
-            at = blank(frame, at);
-            match byte(frame, at)? {
-                b',' => at = blank(frame, at + 1),
+            (at, first) = token(frame, end)?;
+            match first {
+                b',' => (at, first) = token(frame, at + 1)?,
                 b'}' => return Ok(at + 1),
                 _ => return Fail::new(Fault::Syntax, at),
             }
         }
     }
 
-    /// Records a value that is not of an object, as [`Self::value`] does.
+    /// Records the payload of an envelope, as [`Self::value`] does.
     #[inline(never)]
-    fn item(&mut self, codec: &Codec, frame: &[u8], at: usize, place: Place) -> Scan {
-        self.value(codec, frame, at, at, place, false)
-    }
-
-    /// Records the value at a declared place and returns the position of its end.
-    #[inline(always)]
-    fn value(
+    fn payload(
         &mut self,
         codec: &Codec,
         frame: &[u8],
         at: usize,
+        first: u8,
         key: usize,
         place: Place,
-        payload: bool,
     ) -> Scan {
+        if first != b'{' {
+            return self.value(codec, frame, at, first, key, place);
+        }
+        // Declared keys beside the payload could be mistaken for keys inside it.
+        let mut others = self.filled;
+        codec.stream.iter().for_each(|(stream, _)| others.clear(*stream));
+        if others != Bits::default() {
+            return Fail::new(Fault::DuplicateKey, key);
+        }
+        self.filled.insert(place.slot);
+        let end = self.object(codec, frame, at + 1, place.child)?;
+        self.set(place.slot, at, end, TokenKind::Nested);
+        Ok(end)
+    }
+
+    /// Records a value that is not of an object, as [`Self::value`] does.
+    #[inline(never)]
+    fn item(&mut self, codec: &Codec, frame: &[u8], at: usize, place: Place) -> Scan {
+        self.value(codec, frame, at, byte(frame, at)?, at, place)
+    }
+
+    /// Records the value at a declared place and returns the position of its end.
+    #[inline(always)]
+    fn value(&mut self, codec: &Codec, frame: &[u8], at: usize, first: u8, key: usize, place: Place) -> Scan {
         if self.filled.has(place.slot) {
             return Fail::new(Fault::DuplicateKey, key);
         }
-        let (start, end, next, token) = match byte(frame, at)? {
+        let (start, end, next, token) = match first {
             b'"' => {
                 let (end, escaped) = scan::string(frame, at + 1)?;
                 (at + 1, end, end + 1, if escaped { TokenKind::Escaped } else { TokenKind::Text })
@@ -187,23 +191,14 @@ impl FieldMap {
                 (at, end, end, token)
             }
             b'{' => {
-                let end = if payload {
-                    // Declared keys beside the payload could be mistaken for keys inside it.
-                    let mut others = self.filled;
-                    codec.stream.iter().for_each(|(stream, _)| others.clear(*stream));
-                    if others != Bits::default() {
-                        return Fail::new(Fault::DuplicateKey, key);
-                    }
-                    self.filled.insert(place.slot);
-                    self.object(codec, frame, at + 1, place.child)?
-                } else if place.child != 0 {
+                let end = if place.child != 0 {
                     self.object(codec, frame, at + 1, place.child)?
                 } else {
                     scan::skip(frame, at)?
                 };
                 (at, end, end, TokenKind::Nested)
             }
-            first => {
+            _ => {
                 let end = scan::literal(frame, at)?;
                 (at, end, end, if first == b'n' { TokenKind::Null } else { TokenKind::Bare })
             }
@@ -303,7 +298,7 @@ impl FieldMap {
     }
 
     /// Returns whether the conditions of a message hold.
-    #[inline]
+    #[inline(always)]
     pub fn matches(&self, frame: &[u8], message: &Message) -> bool {
         self.filled.contains(message.present)
             && !self.filled.intersects(message.absent)
@@ -331,7 +326,7 @@ impl FieldMap {
     }
 
     /// Returns whether the text of a value is as expected.
-    #[inline]
+    #[inline(always)]
     pub fn is(&self, frame: &[u8], slot: Slot, expected: &TextMatch) -> bool {
         let Some(Span { start, end, token }) = self.span(slot) else { return false };
         match (token, expected) {
@@ -348,7 +343,7 @@ impl FieldMap {
     }
 
     /// Returns the span of a value, or `None` if it is absent or null.
-    #[inline]
+    #[inline(always)]
     pub fn span(&self, slot: Slot) -> Option<Span> {
         let span = self.spans[usize::from(slot & 127)];
         (self.filled.has(slot) && span.token != TokenKind::Null).then_some(span)
@@ -367,19 +362,32 @@ impl FieldMap {
     }
 }
 
-/// Returns the word of a key of at most seven plain bytes and the position of its closing quote.
+/// Returns the word of a key of at most seven plain bytes and the position after its colon.
 #[inline(always)]
 fn key(frame: &[u8], start: usize) -> Option<(u64, usize)> {
     let word = scan::load(frame, start)?;
     // Most keys are one byte long, which a branch detects before the arithmetic.
-    if word >> 8 & 0xFF == u64::from(b'"') && scan::special(word & 0xFF | 0x2020_2020_2020_2000) == 0 {
-        return Some((word & 0xFF, start + 1));
+    let byte = word as u8;
+    if word >> 8 & 0xFFFF == u64::from(u16::from_le_bytes(*b"\":")) && byte > b'"' && byte != b'\\' {
+        return Some((word & 0xFF, start + 3));
     }
     let stop = scan::special(word);
     // The lowest set bit is the top bit of the first special byte; the bytes below it are the key.
     let len = stop.trailing_zeros() as usize / 8;
-    if stop == 0 || frame[start + len] != b'"' {
+    if stop == 0 || frame.get(start + len..start + len + 2)? != b"\":" {
         return None;
     }
-    Some((word & ((1u64 << (8 * len)) - 1), start + len))
+    Some((word & ((1u64 << (8 * len)) - 1), start + len + 2))
+}
+
+/// Returns the entry of any key and the position after its colon.
+#[inline(never)]
+fn any_key<'a>(frame: &[u8], start: usize, node: &'a Node) -> Scan<(Option<&'a Entry>, usize)> {
+    let (end, escaped) = scan::string(frame, start)?;
+    let text = scan::unescape(&frame[start..end], escaped);
+    let entry = text.and_then(|text| node.find(&text));
+    match token(frame, end + 1)? {
+        (colon, b':') => Ok((entry, colon + 1)),
+        (at, _) => Fail::new(Fault::Syntax, at),
+    }
 }

@@ -15,7 +15,7 @@ pub(super) struct Bits([u64; 2]);
 
 impl Bits {
     #[inline(always)]
-    pub fn has(self, slot: Slot) -> bool {
+    pub fn has(&self, slot: Slot) -> bool {
         self.0[usize::from(slot >> 6 & 1)] >> (slot & 63) & 1 == 1
     }
 
@@ -134,7 +134,7 @@ pub(super) struct RowPlan {
 /// What the decoder does with the value of a key.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// The [`word`] of the key; 0 in a free place of the table.
+    /// The [`word`] of the key; [`FREE`] in a free place of the table.
     pub word: u64,
     /// The key, if it is longer than eight bytes.
     pub long: Box<[u8]>,
@@ -151,13 +151,17 @@ pub(super) struct Node {
     table: Box<[Entry]>,
 }
 
-/// Returns a key of up to eight bytes as a number, and a longer key as a mix of its ends and its length.
+/// The word of a free place, whose eight bytes are not UTF-8 and so not the key of an entry.
+const FREE: u64 = u64::MAX;
+
+/// Returns a key of up to eight bytes as a number, and a longer key as a mix of its ends and its length. No longer key
+/// has the word of one of up to seven bytes.
 #[inline(always)]
 pub(super) fn word(key: &[u8]) -> u64 {
     match (key.first_chunk(), key.last_chunk()) {
         (Some(first), Some(last)) if key.len() > 8 => {
             let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-            first ^ last.rotate_left(29) ^ key.len() as u64
+            first ^ last.rotate_left(29) ^ key.len() as u64 | 1 << 63
         }
         _ => key.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
@@ -166,7 +170,7 @@ pub(super) fn word(key: &[u8]) -> u64 {
 impl Node {
     /// Returns a table of entries whose words differ.
     pub fn new(entries: &[Entry]) -> Self {
-        let free = Entry { word: 0, long: Box::default(), place: Place::default(), payload: false };
+        let free = Entry { word: FREE, long: Box::default(), place: Place::default(), payload: false };
         let mut factor = 0x9E37_79B9_7F4A_7C15_u64;
         for bits in entries.len().next_power_of_two().ilog2() + 1.. {
             for _ in 0..1000 {
@@ -174,7 +178,7 @@ impl Node {
                 let mut node = Self { factor, shift: 64 - bits, table: vec![free.clone(); 1 << bits].into() };
                 let fits = entries.iter().all(|entry| {
                     let place = node.place(entry.word);
-                    let empty = node.table[place].word == 0;
+                    let empty = node.table[place].word == FREE;
                     node.table[place] = entry.clone();
                     empty
                 });
@@ -191,12 +195,16 @@ impl Node {
         (word.wrapping_mul(self.factor) >> self.shift) as usize
     }
 
-    /// Returns the entry of a key and its word.
+    /// Returns the entry of a key of up to seven bytes by its word.
     #[inline(always)]
-    pub fn find(&self, word: u64, key: &[u8]) -> Option<&Entry> {
-        let entry = self.table.get(self.place(word))?;
-        let same = entry.word == word && word != 0;
-        (same && if key.len() > 8 { *entry.long == *key } else { entry.long.is_empty() }).then_some(entry)
+    pub fn find_short(&self, word: u64) -> Option<&Entry> {
+        self.table.get(self.place(word)).filter(|entry| entry.word == word)
+    }
+
+    /// Returns the entry of any key.
+    pub fn find(&self, key: &[u8]) -> Option<&Entry> {
+        let entry = self.find_short(word(key)).filter(|entry| entry.word != FREE)?;
+        (if key.len() > 8 { *entry.long == *key } else { entry.long.is_empty() }).then_some(entry)
     }
 }
 

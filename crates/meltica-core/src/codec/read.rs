@@ -1,6 +1,6 @@
 //! The conversion of a message: symbol, time, ids and numbers.
 
-use super::error::{DecodeError, Fail, Fault};
+use super::error::{Fail, Fault};
 use super::field_map::{FieldMap, Span, TokenKind};
 use super::plan::{Conversion, Field, LevelsPlan, Message, Sequence, Slot, TimeAt};
 use super::scan::Scan;
@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
         index: u16,
         cache: &mut SymbolCache,
         sink: &mut impl Sink,
-    ) -> Result<(), DecodeError> {
+    ) -> Scan<()> {
         let message = &codec.messages[usize::from(index)];
         let kind = match message.role {
             Role::Event(kind) => kind,
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
             }));
             return Ok(());
         }
-        let Some(symbol) = symbol else { return Ok(self.missing()?) };
+        let Some(symbol) = symbol else { return self.missing() };
         let id = match message.id {
             Some((slot, mode)) => Some(self.id(slot, mode)?),
             None => None,
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn symbol(
         &mut self,
         codec: &Codec,
@@ -378,7 +378,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn side(&mut self, field: Option<&Field>) -> Scan<Option<Side>> {
         let Some(Field { slot, required, convert: Conversion::Side(names) }) = field else { return Ok(None) };
         self.fields.context.slot = *slot;

@@ -30,7 +30,9 @@ const fn equal(word: u64, byte: u8) -> u64 {
 /// Returns a mask as [`equal`] does, for the bytes that end plain text: quotes, backslashes and control characters.
 #[inline(always)]
 pub(super) const fn special(word: u64) -> u64 {
-    equal(word, b'"') | equal(word, b'\\') | (word.wrapping_sub(LOW * 0x20) & !word & HIGH)
+    // With this bit flipped, the quote is the one byte that follows the control characters.
+    let x = word ^ (LOW * 2);
+    (x.wrapping_sub(LOW * 0x21) & !x & HIGH) | equal(word, b'\\')
 }
 
 /// Returns the values of the digits, and a mask as [`equal`] does for the bytes that are not digits.
@@ -66,6 +68,21 @@ pub(super) fn blank(frame: &[u8], at: usize) -> usize {
         Some(&byte) if byte > b' ' => at,
         _ => blanks(frame, at),
     }
+}
+
+/// Returns the position of the first byte from `at` that is not white space, and the byte.
+#[inline(always)]
+pub(super) fn token(frame: &[u8], at: usize) -> Scan<(usize, u8)> {
+    match frame.get(at) {
+        Some(&byte) if byte > b' ' => Ok((at, byte)),
+        _ => token_after_blanks(frame, at),
+    }
+}
+
+#[cold]
+fn token_after_blanks(frame: &[u8], at: usize) -> Scan<(usize, u8)> {
+    let at = blanks(frame, at);
+    Ok((at, byte(frame, at)?))
 }
 
 #[cold]
@@ -174,8 +191,19 @@ fn digit_run(frame: &[u8], mut at: usize) -> usize {
 }
 
 /// Returns the end of the number at `at`.
-#[inline]
-pub(super) fn number(frame: &[u8], start: usize) -> Scan {
+#[inline(always)]
+pub(super) fn number(frame: &[u8], at: usize) -> Scan {
+    if let Some(b'1'..=b'9') = frame.get(at) {
+        let end = digit_run(frame, at + 1);
+        if !matches!(frame.get(end), Some(b'.' | b'e' | b'E')) {
+            return Ok(end);
+        }
+    }
+    any_number(frame, at)
+}
+
+#[inline(never)]
+fn any_number(frame: &[u8], start: usize) -> Scan {
     let first = start + usize::from(frame.get(start) == Some(&b'-'));
     let mut at = digit_run(frame, first);
     if at == first || (frame.get(first) == Some(&b'0') && at > first + 1) {

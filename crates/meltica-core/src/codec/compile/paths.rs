@@ -211,18 +211,17 @@ impl Paths {
         let tables = &mut build.tables;
         (tables.top, tables.wrapped) = (bare, bare.child);
         if !extra.is_empty() {
-            let entries: Vec<Entry> = self
-                .top
-                .keys
-                .iter()
-                .map(|(key, draft)| {
-                    // The bare message has built the places of the keys.
-                    tables.nodes[usize::from(bare.child)]
-                        .find(word(key.as_bytes()), key.as_bytes())
-                        .cloned()
-                        .unwrap_or_else(|| entry(key, Place { slot: draft.slot, ..Place::default() }, false))
-                })
-                .collect();
+            let entries: Vec<Entry> =
+                self.top
+                    .keys
+                    .iter()
+                    .map(|(key, draft)| {
+                        // The bare message has built the places of the keys.
+                        tables.nodes[usize::from(bare.child)].find(key.as_bytes()).cloned().unwrap_or_else(
+                            || entry(key, Place { slot: draft.slot, ..Place::default() }, false),
+                        )
+                    })
+                    .collect();
             tables.nodes.push(Node::new(&[entries, extra.clone()].concat()));
             tables.top.child = (tables.nodes.len() - 1) as u8;
             tables.nodes.push(Node::new(&extra));

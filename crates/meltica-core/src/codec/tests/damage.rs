@@ -1,8 +1,8 @@
 //! Damaged and random frames, which may fail but must not panic.
 
-use super::{decode, number as parts};
-use crate::codec::fixtures::{ALL, wrap};
-use crate::codec::number;
+use super::{decode, fault, number as parts};
+use crate::codec::fixtures::{ALL, TRADE, wrap};
+use crate::codec::{number, scan};
 use proptest::prelude::*;
 
 #[test]
@@ -14,6 +14,59 @@ fn a_cut_frame_is_always_an_error() {
             let error = decode(&frame[..cut]).expect_err(&frame[..cut]);
             assert_eq!(error.kind(), "truncated", "{:?}", &frame[..cut]);
         }
+    }
+}
+
+/// Returns the end of a string by a byte at a time.
+fn end_of(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            0..0x20 => return None,
+            _ => at += 1,
+        }
+    }
+}
+
+#[test]
+fn each_byte_ends_text_or_does_not() {
+    for (first, second) in (0..=255u8).flat_map(|first| (0..=255).map(move |second| (first, second))) {
+        for at in [0, 3, 6] {
+            let mut text = *b"aaaaaaaan\"\"\"";
+            (text[at], text[at + 1]) = (first, second);
+            let escapes = !matches!(second, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't');
+            if first == b'\\' && escapes || second == b'\\' && first != b'\\' {
+                continue;
+            }
+            let found = scan::string(&text, 0).ok().map(|(end, _)| end);
+            assert_eq!(found, end_of(&text), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn keys_that_look_like_declared_ones_are_others() {
+    let whole = decode(TRADE);
+    let others = [
+        "", r#"\""#, r"\\", " ", "!", "e ", " e", "ee", "\u{7f}", "\u{ff}", "eeeeeee", "eeeeeeee", r"\u0000",
+    ];
+    for key in others {
+        for space in ["", " "] {
+            let frame = TRADE.replacen('{', &format!(r#"{{"{key}"{space}:"kline","#), 1);
+            assert_eq!(format!("{:?}", decode(&frame)), format!("{whole:?}"), "{frame}");
+        }
+    }
+    let mut frame = TRADE.replacen('{', r#"{"~~~~~~~~":1,"#, 1).into_bytes();
+    frame.iter_mut().filter(|byte| **byte == b'~').for_each(|byte| *byte = 0xFF);
+    assert_eq!(format!("{:?}", decode(&frame)), format!("{whole:?}"));
+    for key in ["e", r"\u0065"] {
+        let frame = TRADE.replacen('{', &format!(r#"{{"{key}" :"kline","#), 1);
+        assert_eq!(fault(frame), "duplicate_key");
+    }
+    for key in ["\t", "\"", r"\", r"\x"] {
+        assert_eq!(fault(TRADE.replacen('{', &format!(r#"{{"{key}":1,"#), 1)), "syntax", "{key}");
     }
 }
 
