@@ -40,6 +40,8 @@ TRADING: tuple[Sent, ...] = (
     get("orders of all instances", "/orders?instance=watcher&symbol=BTC-USDT&state=filled"),
     get("an order", "/orders/00000000-0000-0000-0000-000000000001"),
     get("an order that does not exist", "/orders/00000000-0000-0000-0000-000000000009"),
+    get("the trace of an order", "/orders/00000000-0000-0000-0000-000000000001/trace"),
+    get("the trace of an order that does not exist", "/orders/00000000-0000-0000-0000-000000000009/trace"),
     post("halt", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"prices look wrong"}'),
     post("halt of a halted scope", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"again"}'),
     post("resume", "/risk/resume", (JSON,), b'{"scope":"provider:main","reason":"prices are right"}'),

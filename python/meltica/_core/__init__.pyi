@@ -71,6 +71,8 @@ __all__ = [
     "Ticker",
     "Timer",
     "Trade",
+    "Trigger",
+    "TriggerEvent",
     "VenueOperator",
     "Watch",
     "__version__",

@@ -29,6 +29,7 @@ COMMANDS = {
     "instances": "meltica.cli.instances:instances",
     "providers": "meltica.cli.providers:providers",
     "orders": "meltica.cli.orders:orders",
+    "trace": "meltica.cli.trace:trace",
     "positions": "meltica.cli.positions:positions",
     "balances": "meltica.cli.balances:balances",
     "outbox": "meltica.cli.outbox:outbox",

@@ -13,6 +13,7 @@ COLUMNS = (
     ("instance", "instance"),
     ("mode", "mode"),
     ("symbol", "symbol"),
+    ("order", "orderId"),
     ("rule", "rule"),
     ("message", "message"),
 )

@@ -17,6 +17,7 @@ from meltica.api.orders import Orders
 from meltica.api.outbox import DeadLetters, OutboxConsumer, OutboxConsumers, OutboxEvents, OutboxRemoved
 from meltica.api.positions import Positions
 from meltica.api.refusals import RefusalCounts, Refusals
+from meltica.api.traces import OrderTrace
 
 T = TypeVar("T")
 
@@ -67,6 +68,10 @@ class TradingRequests:
     def order(self, id: str) -> OrderDetail:
         """Returns an order with its times and fills."""
         return self._get(f"/orders/{_part(id)}", {}, OrderDetail)
+
+    def trace(self, id: str) -> OrderTrace:
+        """Returns the waterfall of an order, also of one that was refused."""
+        return self._get(f"/orders/{_part(id)}/trace", {}, OrderTrace)
 
     def cancel(self, id: str, reason: str) -> OrderChange:
         """Requests the cancel of an order."""

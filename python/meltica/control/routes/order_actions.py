@@ -21,6 +21,7 @@ from meltica.api.operations import (
     ResolveRequest,
 )
 from meltica.api.orders import Orders
+from meltica.api.traces import OrderTrace
 from meltica.control.access import OPERATOR, VIEWER
 from meltica.control.bodies import QUERY, checked
 from meltica.control.changes import ChangeRunner
@@ -31,6 +32,7 @@ from meltica.control.preconditions import CHANGE_QUERY, Precondition
 from meltica.control.routes.openapi import CONFLICT, NOT_FOUND, response
 from meltica.control.routes.orders import STATES, order_of, orders_of, state_of, values
 from meltica.control.services import ControlServices
+from meltica.control.traces import trace_of
 from meltica.errors import DatabaseUnavailable
 from meltica.model.enums import Mode
 from meltica.persistence.stores.trading.queries import OrderKey
@@ -99,6 +101,16 @@ class OrderActionsController(Controller):
             times=_times(row),
             executions=[Execution.of(values(contract.FILL, each)) for each in fills.rows],
         )
+
+    @get(
+        "/{id:uuid}/trace",
+        summary="Get the waterfall of an order",
+        operation_id="traceOrder",
+        responses=NOT_FOUND,
+    )
+    async def trace_order(self, id: FromPath[UUID], services: NamedDependency[ControlServices]) -> OrderTrace:
+        """Returns the steps of an order, also of a refused one. Raises NotFound and DatabaseUnavailable."""
+        return trace_of(*await services.trading.queries.trace(id))
 
     @post(
         "/cancel",

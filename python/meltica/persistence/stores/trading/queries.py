@@ -177,6 +177,21 @@ class TradingQueries:
             raise NotFound(f"order {id} does not exist")
         return found[0]
 
+    async def trace(self, id: UUID) -> tuple[StoredOrder | None, list[StoredFill], list[StoredRefusal]]:
+        """Returns an order with its fills and the refusals under its id, the latest first.
+
+        A refused order has refusals only. Raises NotFound.
+        """
+        found = await self._list(StoredOrder, ORDERS, [("o.id = %s", id)], "o.id", 1)
+        select = SQL("select {} from refusals ").format(columns(StoredRefusal))
+        refusals = await self._list(StoredRefusal, select, [("order_id = %s", id)], "id desc", MAX_LIMIT)
+        if found:
+            page = await self.fills(found[0].instance, order_id=id, limit=MAX_LIMIT)
+            return found[0], page.rows, refusals
+        if not refusals:
+            raise NotFound(f"order {id} does not exist, and none was refused under this id")
+        return None, [], refusals
+
     async def fills(
         self,
         instance: str | None,
