@@ -1,6 +1,7 @@
 """Forms of a codec's messages, each with frames that only this form can read."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -297,6 +298,43 @@ def test_a_side_is_one_of_its_names_and_absent_otherwise() -> None:
         codec(declared), *(frame % (i, m) for i, m in enumerate(("true", "false", '"maker"', "null")))
     )
     assert [event.side for event in result.of(Trade)] == ["Sell", "Buy", None, None]
+
+
+# Tickers that send only what changed.
+
+
+def test_a_ticker_may_have_only_what_changed() -> None:
+    fields = (
+        Field("last", "last", decimal()),
+        *(Field(name, name, decimal("zero_is_absent")) for name in ("bid", "ask")),
+    )
+    options: dict[str, Any] = {"role": "Ticker", "symbol": "s", "fields": fields, "keep": True}
+    whole = Message(name="whole", matches=(equals("t", "s"),), snapshot="replaces", **options)
+    changed = Message(name="changed", matches=(equals("t", "d"),), **options)
+    frames: list[str | tuple[int, str]] = [
+        '{"s":"BTC-USD","t":"s","last":"5","bid":"4","ask":"6"}',
+        '{"s":"ETH-USD","t":"s","last":"2","bid":"1","ask":"3"}',
+        '{"s":"BTC-USD","t":"d","bid":"4.5"}',
+        '{"s":"BTC-USD","t":"d","other":1}',
+        '{"s":"BTC-USD","t":"d","ask":"0"}',
+        (1, '{"s":"BTC-USD","t":"d","last":"7"}'),
+        '{"s":"BTC-USD","t":"s","last":"8"}',
+        '{"s":"ETH-USD","t":"d","last":"3"}',
+        "lost",
+        '{"s":"ETH-USD","t":"d","last":"4"}',
+    ]
+    result = deliver(codec(whole, changed), *frames)
+    assert [text for text in texts(result) if "=" in text] == [
+        "BTC-USD last=5 bid=4 ask=6",
+        "ETH-USD last=2 bid=1 ask=3",
+        "BTC-USD last=5 bid=4.5 ask=6",
+        "BTC-USD last=5 bid=4.5",
+        "BTC-USD last=7",
+        "BTC-USD last=8",
+        "ETH-USD last=3 bid=1 ask=3",
+        "ETH-USD last=4",
+    ]
+    assert (result.stats["unchanged_tickers"], result.stats["errors"]) == (1, {})
 
 
 # Limits.

@@ -1,5 +1,6 @@
 """The codecs of venues, on sessions whose books and trades are known."""
 
+import json
 import random
 from decimal import Decimal
 from functools import lru_cache
@@ -111,6 +112,24 @@ def test_each_trade_of_a_session_is_delivered_once(name: str) -> None:
 
 COVERED = {"kraken-deep": 10}
 """Best levels a side that a venue's checksum covers: a lost change beyond them is not noticed."""
+
+
+def test_tickers_of_bybit_have_the_values_of_the_tickers_before() -> None:
+    """Those of linear contracts send only what changed."""
+    result = run("bybit-linear")
+    before: dict[str, dict[str, str]] = {}
+    expected: list[tuple[int, list[str | None]]] = []
+    for line in result.session.lines:
+        if line.message and '"topic":"tickers.' in line.message.frame:
+            data: dict[str, str] = json.loads(line.message.frame)["data"]
+            values = before[data["symbol"]] = before.get(data["symbol"], {}) | data
+            keys = ("lastPrice", "bid1Price", "bid1Size", "ask1Price", "ask1Size", "volume24h")
+            expected.append((line.ns, [values[key] for key in keys]))
+    names = ("last", "bid", "bid_quantity", "ask", "ask_quantity", "volume_24h")
+    best = {line.ns for line in result.session.lines if line.message and ".1." in line.message.frame[:22]}
+    tickers = [event for event in result.of(Ticker) if event.received_time not in best]
+    got = [(event.received_time, [getattr(event, f"{name}_decimal") for name in names]) for event in tickers]
+    assert got == [(ns, [Decimal(value or "0") for value in values]) for ns, values in expected]
 
 
 @EVERY_VENUE

@@ -3,9 +3,11 @@
 The topic is a text such as `orderbook.50.BTCUSDT`. A snapshot replaces the book whatever its number: after a
 restart of the service, numbers start again at 1. A delta has the number after that of the book; the venue
 does not promise it in writing, but numbers of a topic are consecutive. `orderbook.1` is the best bid and ask,
-not a book. Subscribe to one deeper topic per symbol. Tickers of linear contracts send only what changed, so
-the other fields are absent. One text names two instruments, so connections of linear contracts have the
-category `linear`: there, BTCUSDT is `BTC-USDT-PERP`. The venue's documentation:
+not a book. Subscribe to one deeper topic per symbol. Tickers of linear contracts send only what changed, and
+are completed with the values before.
+
+One text names two instruments, so connections of linear contracts have the category `linear`: there, BTCUSDT
+is `BTC-USDT-PERP`. The venue's documentation:
 https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook.
 """
 
@@ -86,21 +88,29 @@ BEST = Message(
     ),
 )
 
-TICKERS = Message(
-    name="tickers",
-    role="Ticker",
-    matches=(prefix("topic", "tickers."),),
-    symbol="data.symbol",
-    venue_time=("ts", "ms"),
-    fields=(
-        Field("last", "data.lastPrice", decimal("zero_is_absent")),
-        Field("bid", "data.bid1Price", decimal("zero_is_absent")),
-        Field("bid_quantity", "data.bid1Size", decimal("zero_is_absent")),
-        Field("ask", "data.ask1Price", decimal("zero_is_absent")),
-        Field("ask_quantity", "data.ask1Size", decimal("zero_is_absent")),
-        Field("volume_24h", "data.volume24h", decimal("non_negative")),
-    ),
-)
+
+def _tickers(kind: str) -> Message:
+    """Returns the message of tickers that are whole (`snapshot`) or have what changed (`delta`)."""
+    return Message(
+        name=f"tickers {kind}",
+        role="Ticker",
+        snapshot="replaces" if kind == "snapshot" else None,
+        keep=True,
+        matches=(prefix("topic", "tickers."), equals("type", kind)),
+        symbol="data.symbol",
+        venue_time=("ts", "ms"),
+        fields=(
+            Field("last", "data.lastPrice", decimal("zero_is_absent")),
+            Field("bid", "data.bid1Price", decimal("zero_is_absent")),
+            Field("bid_quantity", "data.bid1Size", decimal("zero_is_absent")),
+            Field("ask", "data.ask1Price", decimal("zero_is_absent")),
+            Field("ask_quantity", "data.ask1Size", decimal("zero_is_absent")),
+            Field("volume_24h", "data.volume24h", decimal("non_negative")),
+        ),
+    )
+
+
+TICKERS = (_tickers("snapshot"), _tickers("delta"))
 
 KLINE = Message(
     name="kline",
@@ -138,10 +148,11 @@ BYBIT = Codec(
     messages=(
         TRADES,
         *(message for depth in DEPTHS for message in _books(depth)),
-        TICKERS,
+        *TICKERS,
         BEST,
         KLINE,
         CONTROL,
+        ANSWER,
     ),
 )
 """The declaration, for `meltica replay --codec bybit`."""
