@@ -23,6 +23,7 @@ mod field_map;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod ids;
+mod interval;
 mod levels;
 mod number;
 mod plan;
@@ -66,6 +67,8 @@ pub struct MessageInfo {
     pub snapshot: Option<SnapshotMode>,
     /// Whether values that a ticker does not have are kept.
     pub keep: bool,
+    /// Whether the start of the next candle closes one, as the venue does not say that it is closed.
+    pub closed_by_next: bool,
     /// The checksum of a book message.
     pub checksum: Option<ChecksumRule>,
     /// The window of levels that the venue sends; `None` for all levels.

@@ -20,8 +20,9 @@ element of the outer one. `each="[]"` is an array on top::
 
 Fields by role (* is required): `Trade` id* (ident), side (names), price*, quantity*; `Ticker` last, bid,
 bid_quantity, ask, ask_quantity, volume_24h; `KlineSummary` open*, close*, high*, low*, volume*, open_time*
-(time), close_time* (time), interval (text), closed (flag). All others are decimals. Book messages have
-`levels` and no fields. Control messages have `matches` only.
+(time), close_time (time), interval (text, or names of intervals such as `1m`, from which the end follows),
+closed (flag; without it, the next candle closes one). All others are decimals. Book messages have `levels`
+and no fields. Control messages have `matches` only.
 """
 
 from collections.abc import Mapping
@@ -343,5 +344,5 @@ def text() -> Convert:
 
 
 def flag() -> Convert:
-    """`true` or `false`."""
+    """`true` or `false`, also as 1 or 0."""
     return Convert("bool")

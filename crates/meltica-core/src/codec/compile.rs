@@ -18,6 +18,7 @@ use crate::event::Kind;
 pub(super) use paths::Tables;
 use paths::{Paths, Scope, entry, is_key};
 use rows::row_plan;
+use schema::is_closed_by_next;
 
 /// The paths and faults of a declaration, collected message by message.
 #[derive(Default)]
@@ -373,12 +374,15 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     }
     let mut stateful = [false; Kind::COUNT];
     stateful[Kind::Ticker as usize] = spec.messages.iter().any(|message| message.keep);
-    let infos = spec.messages.into_iter().map(|message| MessageInfo {
+    stateful[Kind::KlineSummary as usize] = spec.messages.iter().any(is_closed_by_next);
+    let closed_by_next: Vec<bool> = spec.messages.iter().map(is_closed_by_next).collect();
+    let infos = spec.messages.into_iter().zip(closed_by_next).map(|(message, closed_by_next)| MessageInfo {
         name: message.name,
         role: message.role,
         id_mode: message.id.map(|(_, mode)| mode),
         snapshot: message.snapshot,
         keep: message.keep,
+        closed_by_next,
         depth: message.levels.as_ref().and_then(|levels| levels.depth),
         checksum: message.levels.and_then(|levels| levels.checksum).map(|checksum| checksum.rule),
     });

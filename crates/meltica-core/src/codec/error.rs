@@ -90,7 +90,7 @@ impl Fault {
             Self::BadId => ("bad_id", "a whole number of 64 bits, or short text where the id is opaque"),
             Self::BadText => ("bad_text", "text of at most 39 bytes of UTF-8"),
             Self::BadEnum => ("bad_enum", "one of the declared names"),
-            Self::BadBool => ("bad_bool", "true or false"),
+            Self::BadBool => ("bad_bool", "true or false, or 1 or 0"),
             Self::Overflow => ("overflow", "numbers that fit the levels' common scale in 64 bits"),
             Self::UnknownSymbol => ("unknown_symbol", "a symbol that the symbol rule splits"),
             Self::TooManySymbols => ("too_many_symbols", "fewer distinct symbols"),

@@ -1,7 +1,8 @@
 //! A compiled declaration: tables that map keys to slots, and the conversions of the slots.
 
+use super::interval::Interval;
 use super::spec::{IdMode, Role, Sign, TimeUnit};
-use crate::event::Side;
+use crate::event::{ShortText, Side};
 
 /// Maximum number of paths of a codec, as the slots of a frame are bits of [`Bits`].
 pub(super) const MAX_SLOTS: usize = 128;
@@ -224,6 +225,8 @@ pub(super) enum Conversion {
     Id,
     Time(TimeUnit),
     Text,
+    /// The venue's texts, and the name and length of each interval.
+    Interval(Vec<(Box<[u8]>, (ShortText, Interval))>),
     Bool,
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::{Fail, Fault};
 use super::field_map::{FieldMap, Span, TokenKind};
+use super::interval::Interval;
 use super::plan::{Conversion, Field, LevelsPlan, Message, Sequence, Slot, TimeAt};
 use super::scan::Scan;
 use super::spec::{IdMode, Role, Sign, TimeUnit};
@@ -116,15 +117,24 @@ impl<'a> Reader<'a> {
         else {
             return self.missing();
         };
+        let open_time = self.needed_time(from.as_ref())?;
+        let (interval, length) = self.interval(interval.as_ref())?;
+        let close_time = match to {
+            Some(_) => self.needed_time(to.as_ref())?,
+            None => match length.and_then(|length| length.end(open_time)) {
+                Some(end) => end,
+                None => return self.bad(Fault::BadEnum),
+            },
+        };
         Ok(Kline {
             open: self.needed(open)?,
             close: self.needed(close)?,
             high: self.needed(high)?,
             low: self.needed(low)?,
             volume: self.needed(volume)?,
-            open_time: self.needed_time(from.as_ref())?,
-            close_time: self.needed_time(to.as_ref())?,
-            interval: self.short(interval.as_ref())?,
+            open_time,
+            close_time,
+            interval,
             closed: self.bool(closed.as_ref())?,
         })
     }
@@ -406,11 +416,22 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Returns the name of an interval and, if the declaration lists it, its length.
+    fn interval(&mut self, field: Option<&Field>) -> Scan<(Option<ShortText>, Option<Interval>)> {
+        let Some(Field { convert: Conversion::Interval(names), .. }) = field else {
+            return Ok((self.short(field)?, None));
+        };
+        let Some(text) = self.field(field, Fault::BadText)? else { return Ok((None, None)) };
+        let found = names.iter().find(|(name, _)| **name == *text);
+        *self.unknown_enums += u64::from(found.is_none());
+        Ok(found.map_or((None, None), |(_, (name, interval))| (Some(*name), Some(*interval))))
+    }
+
     fn bool(&mut self, field: Option<&Field>) -> Scan<Option<bool>> {
         match self.field(field, Fault::BadBool)?.as_deref() {
             None => Ok(None),
-            Some(b"true") => Ok(Some(true)),
-            Some(b"false") => Ok(Some(false)),
+            Some(b"true" | b"1") => Ok(Some(true)),
+            Some(b"false" | b"0") => Ok(Some(false)),
             Some(_) => self.bad(Fault::BadBool),
         }
     }

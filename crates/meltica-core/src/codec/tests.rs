@@ -325,7 +325,7 @@ fn each_fault_has_its_name() {
         (TRADE.replace("BTCUSDT", "BTCXYZ"), "unknown_symbol"),
         (TRADE.replace(r#""BTCUSDT""#, "{}"), "bad_text"),
         (KLINE.replace(r#""1m""#, &format!("{:?}", "m".repeat(40))), "bad_text"),
-        (KLINE.replace("false", "0"), "bad_bool"),
+        (KLINE.replace("false", "2"), "bad_bool"),
         (KLINE.replace("1672515780000", "null"), "missing_field"),
         (SNAPSHOT.replace("50093239218", "-1"), "bad_id"),
     ] {

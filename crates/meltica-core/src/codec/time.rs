@@ -1,8 +1,8 @@
 //! The conversion of times.
 
 use super::error::Fault;
-use super::number;
 use super::spec::TimeUnit;
+use super::{interval, number};
 use crate::decimal::Decimal;
 use crate::event::Nanos;
 
@@ -67,14 +67,8 @@ fn rfc3339(text: &[u8]) -> Option<Nanos> {
     [(4, &b"-"[..]), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":")]
         .into_iter()
         .try_for_each(|(at, accepted)| is(at, accepted))?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    let is_date = (1..=12).contains(&month) && (1..=interval::days(year, month)).contains(&day);
+    if !is_date || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let mut at = 19;

@@ -11,7 +11,7 @@ use super::numbers::Arrival;
 use super::{FeedOutcome, FeedStats, Source, Windows, is_new};
 use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, MessageInfo, Role, Sink, SnapshotMode};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
-use crate::event::{Kind, Nanos, Payload, StaleReason};
+use crate::event::{Kind, Kline, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
 
 /// Publishes the messages of one frame and counts them by outcome.
@@ -62,7 +62,8 @@ impl Sink for FrameSink<'_> {
             Arrival::Restarted => (&self.stats.frame_restarts, StaleReason::Restarted),
         };
         counter.bump(1);
-        self.kept.forget(self.connection, None);
+        self.kept.forget(Some(self.connection), None);
+        self.candles.forget(Some(self.connection), None);
         let symbols = self.books.keys().copied().collect();
         match self.invalidate(symbols, reason) {
             Ok(events) => self.outcome.events += events,
@@ -103,7 +104,7 @@ impl FrameSink<'_> {
                 {
                     Ok(0)
                 } else {
-                    self.event(origin, payload)
+                    self.event(info, origin, payload)
                 }
             }
             Ok(Decoded::BookDiff { message, symbol, venue_time, ids, levels, checksum }) => {
@@ -157,7 +158,12 @@ impl FrameSink<'_> {
     /// Publishes an event, unless it is a candle that is wrong or repeated. Of a ticker that is crossed, bid and ask are
     /// absent, and the market is stale.
     #[inline]
-    fn event(&mut self, origin: Origin, payload: &mut Payload) -> Result<u32, NotDispatched> {
+    fn event(
+        &mut self,
+        info: &MessageInfo,
+        origin: Origin,
+        payload: &mut Payload,
+    ) -> Result<u32, NotDispatched> {
         match payload {
             Payload::Ticker(ticker) if ticker.bid.zip(ticker.ask).is_some_and(|(bid, ask)| bid >= ask) => {
                 (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity) = (None, None, None, None);
@@ -171,6 +177,7 @@ impl FrameSink<'_> {
                 self.stats.bad_candles.bump(1);
                 return Ok(0);
             }
+            Payload::Kline(candle) if info.closed_by_next => return self.candle(origin, *candle),
             Payload::Kline(candle) if self.candles.is_repeated(origin.symbol, candle) => {
                 self.stats.repeated_candles.bump(1);
                 return Ok(0);
@@ -179,6 +186,22 @@ impl FrameSink<'_> {
             _ => {}
         }
         publish(self.publisher, self.stats, self.wanted, origin, payload)
+    }
+
+    /// Publishes the candle that one closes by its start, and itself.
+    fn candle(&mut self, origin: Origin, candle: Kline) -> Result<u32, NotDispatched> {
+        let candles = match candle.interval {
+            Some(interval) => {
+                self.candles.next(self.stats, (self.connection, origin.symbol, interval), candle)
+            }
+            None => [None, Some(candle)],
+        };
+        let mut events = 0;
+        for candle in candles.into_iter().flatten() {
+            let payload = &mut Payload::Kline(candle);
+            events += publish(self.publisher, self.stats, self.wanted, origin, payload)?;
+        }
+        Ok(events)
     }
 
     /// Completes a ticker with the values kept before. Returns whether it has a value of its own.
@@ -197,7 +220,10 @@ impl FrameSink<'_> {
     fn forget(&mut self, error: &DecodeError) {
         let info = error.message.map(|message| &self.codec.messages()[usize::from(message)]);
         if info.is_none_or(|info| info.keep) {
-            self.kept.forget(self.connection, error.symbol);
+            self.kept.forget(Some(self.connection), error.symbol);
+        }
+        if info.is_none_or(|info| info.closed_by_next) {
+            self.candles.forget(Some(self.connection), error.symbol);
         }
     }
 

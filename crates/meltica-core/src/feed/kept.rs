@@ -34,13 +34,11 @@ impl KeptTickers {
         }
     }
 
-    /// Forgets the values of a connection: of one symbol, or of all.
-    pub fn forget(&mut self, connection: u32, symbol: Option<SymbolId>) {
-        self.0.retain(|(of, about), _| *of != connection || symbol.is_some_and(|symbol| symbol != *about));
-    }
-
-    /// Forgets all values.
-    pub fn clear(&mut self) {
-        self.0.clear();
+    /// Forgets the values of a connection, or of all: of one symbol, or of all.
+    pub fn forget(&mut self, connection: Option<u32>, symbol: Option<SymbolId>) {
+        self.0.retain(|(of, about), _| {
+            connection.is_some_and(|connection| connection != *of)
+                || symbol.is_some_and(|symbol| symbol != *about)
+        });
     }
 }

@@ -16,7 +16,8 @@ impl Feed {
     /// As [`Self::frame`]. The notices that were not dispatched are published before the next event.
     pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
         self.connections.clear();
-        self.kept.clear();
+        self.kept.forget(None, None);
+        self.candles.forget(None, None);
         self.books.values_mut().for_each(SymbolBooks::reset);
         self.lose(received_time, |_| true);
         self.owed.publish(&mut self.publisher, &self.stats)
@@ -36,7 +37,8 @@ impl Feed {
         if closed.is_last {
             return self.restart(received_time);
         }
-        self.kept.forget(connection, None);
+        self.kept.forget(Some(connection), None);
+        self.candles.forget(Some(connection), None);
         let (mut events, mut stale) = (0, BTreeSet::new());
         for (&symbol, books) in &mut self.books {
             let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);

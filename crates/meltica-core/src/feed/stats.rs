@@ -57,7 +57,7 @@ pub struct FeedStats {
     pub unchanged_tickers: Counter,
     /// Candles whose high is below the low, which are not delivered.
     pub bad_candles: Counter,
-    /// Closed candles with the values of the last one, which are not delivered.
+    /// Closed candles with the values of the last one, and older ones, which are not delivered.
     pub repeated_candles: Counter,
     /// Jumps of the numbers of a connection's frames: frames were lost.
     pub frame_gaps: Counter,

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 mod beliefs;
+mod candles;
 mod checksums;
 mod connections;
 mod faults;

@@ -1,9 +1,10 @@
 //! The fields that each role of a message can declare, and their compilation.
 
 use super::Compiler;
+use crate::codec::interval::Interval;
 use crate::codec::plan::{Conversion, Field};
 use crate::codec::spec::{Convert, FieldSpec, MessageSpec, Role};
-use crate::event::{Kind, Side};
+use crate::event::{Kind, ShortText, Side};
 
 /// The fields of a kind: name, kind of conversion, whether the event requires the field.
 type Schema = &'static [(&'static str, &'static str, bool)];
@@ -25,8 +26,8 @@ const KLINE: Schema = &[
     ("low", "decimal", true),
     ("volume", "decimal", true),
     ("open_time", "time", true),
-    ("close_time", "time", true),
-    ("interval", "text", false),
+    ("close_time", "time", false),
+    ("interval", "text or enum", false),
     ("closed", "bool", false),
 ];
 
@@ -55,6 +56,12 @@ impl Convert {
     }
 }
 
+/// Returns whether the start of the next candle of an interval closes one.
+pub(super) fn is_closed_by_next(message: &MessageSpec) -> bool {
+    let has = |name| message.fields.iter().any(|field| field.name == name);
+    message.role == Role::Event(Kind::KlineSummary) && has("interval") && !has("closed")
+}
+
 impl Compiler {
     pub(super) fn fields(&mut self, spec: &MessageSpec) -> Vec<Option<Field>> {
         let Some(schema) = schema(spec.role) else {
@@ -73,8 +80,8 @@ impl Compiler {
                 continue;
             };
             let (_, kind, required) = schema[at];
-            if field.convert.kind_name() != kind {
-                let saw = field.convert.kind_name();
+            let saw = field.convert.kind_name();
+            if kind.split(" or ").all(|kind| saw != kind) {
                 self.fault(&place, format_args!("expected conversion {kind}, saw {saw}"));
             }
             if fields[at].is_some() {
@@ -83,6 +90,13 @@ impl Compiler {
             let slot = self.slot(&place, &field.path);
             let convert = self.conversion(&place, field);
             fields[at] = Some(Field { slot, required: field.required || required, convert });
+        }
+        if spec.role == Role::Event(Kind::KlineSummary) {
+            let has_interval = fields.iter().flatten().any(|f| matches!(f.convert, Conversion::Interval(_)));
+            if !has_interval && spec.fields.iter().all(|field| field.name != "close_time") {
+                let text = "expected the field, or an interval by names such as {\"60\": \"1h\"}";
+                self.fault(&format!("{}.close_time", spec.name), text);
+            }
         }
         for (field, (name, _, required)) in fields.iter().zip(schema) {
             if *required && field.is_none() {
@@ -99,6 +113,21 @@ impl Compiler {
             Convert::Time(unit) => Conversion::Time(*unit),
             Convert::Text => Conversion::Text,
             Convert::Bool => Conversion::Bool,
+            Convert::Enum(names) if field.name == "interval" => {
+                let mut intervals = Vec::new();
+                for (text, name) in names {
+                    match (Interval::parse(name), ShortText::new(name)) {
+                        (Some(length), Some(name)) => {
+                            intervals.push((text.as_bytes().into(), (name, length)))
+                        }
+                        _ => {
+                            let text = "expected an interval such as 1m, 4h or 1d, saw";
+                            self.fault(place, format_args!("{text} {name:?}"));
+                        }
+                    }
+                }
+                Conversion::Interval(intervals)
+            }
             Convert::Enum(names) => {
                 let mut sides = Vec::new();
                 for (text, name) in names {
