@@ -29,7 +29,7 @@ class Innocent(Lambda):
         self.ids: list[int] = []
 
     def on_trade(self, trade: Trade) -> None:
-        self.ids.append(int(trade.trade_id))
+        self.ids.append(int(trade.trade_id or 0))
 
 
 @dataclass(frozen=True)

@@ -358,7 +358,7 @@ impl BookAssembler {
                     return SnapshotOutcome::TooOld; // 2
                 }
             }
-            SnapshotMode::Replaces | SnapshotMode::Window => {
+            SnapshotMode::Replaces | SnapshotMode::Window | SnapshotMode::History => {
                 self.clear_buffer();
                 if self.received.is_some_and(|received| last < received) {
                     self.history.clear();

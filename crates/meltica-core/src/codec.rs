@@ -63,7 +63,9 @@ pub struct MessageInfo {
     pub role: Role,
     /// The kind of ids that identify repetitions; `None` if they are not identified.
     pub id_mode: Option<IdMode>,
-    /// What a snapshot does with the book or the kept values of its connection; `None` for other messages.
+    /// The index of the message whose ids it repeats: its own, except for a snapshot of trades.
+    pub window: u16,
+    /// What a snapshot does with the book, the kept values or the trades of its connection; `None` for other messages.
     pub snapshot: Option<SnapshotMode>,
     /// Whether values that a ticker does not have are kept.
     pub keep: bool,

@@ -16,12 +16,12 @@ mod outcome;
 mod restart;
 mod source;
 mod stats;
+mod windows;
 
 use crate::clock;
-use crate::codec::{Codec, Decoder, IdMode};
-use crate::dedupe::{IdStatus, Opaque, Restarting};
+use crate::codec::{Codec, Decoder};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
-use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason, VenueId};
+use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -38,46 +38,7 @@ use notices::OwedNotices;
 pub use outcome::FeedOutcome;
 pub use source::Source;
 pub use stats::{BadFrame, FeedStats};
-
-enum Window {
-    Monotonic(Restarting),
-    Opaque(Opaque),
-}
-
-type Windows = HashMap<(u16, SymbolId), Window, foldhash::fast::RandomState>;
-
-/// Returns whether an id of a message about a symbol is new. Counts the id otherwise.
-#[inline]
-fn is_new(
-    windows: &mut Windows,
-    stats: &FeedStats,
-    of: (u16, SymbolId),
-    (id, mode): (VenueId, IdMode),
-    time: Option<Nanos>,
-) -> bool {
-    let window = windows.entry(of).or_insert_with(|| match mode {
-        IdMode::Monotonic => Window::Monotonic(Restarting::default()),
-        IdMode::Opaque => Window::Opaque(Opaque::default()),
-    });
-    let status = match (window, id) {
-        (Window::Monotonic(window), VenueId::Number(id)) => {
-            let (status, has_restarted) = window.check(id, time);
-            if has_restarted {
-                stats.id_restarts.bump(1);
-            }
-            status
-        }
-        (Window::Opaque(window), id) => window.check(id),
-        // Declared ids are whole numbers that grow, so the window cannot contain a text.
-        (Window::Monotonic(_), VenueId::Text(_)) => IdStatus::New,
-    };
-    match status {
-        IdStatus::New => return true,
-        IdStatus::Duplicate => stats.duplicates.bump(1),
-        IdStatus::Stale => stats.stale_ids.bump(1),
-    }
-    false
-}
+use windows::Windows;
 
 /// Decodes the frames of one provider and dispatches their events.
 pub struct Feed {

@@ -53,9 +53,13 @@ const BLOCK_TRADES: Policies = {
 fn payload(kind: Kind, n: u64) -> Payload {
     let number = Decimal::new(i128::from(n), 0).unwrap();
     match kind {
-        Kind::Trade => {
-            Payload::Trade(Trade { id: VenueId::Number(n), side: None, price: number, quantity: number })
-        }
+        Kind::Trade => Payload::Trade(Trade {
+            id: Some(VenueId::Number(n)),
+            side: None,
+            price: number,
+            quantity: number,
+            late: false,
+        }),
         Kind::Ticker => Payload::Ticker(Ticker { last: Some(number), ..Ticker::default() }),
         _ => Payload::Balance(BalanceUpdate { total: number, available: number, transfer: None }),
     }

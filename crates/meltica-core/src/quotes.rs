@@ -12,7 +12,7 @@
 mod connection;
 
 use crate::decimal::Decimal;
-use crate::event::{Book, Event, Nanos, Payload, PriceLevel, Side, StaleReason};
+use crate::event::{Book, Event, Nanos, Notice, Payload, PriceLevel, Side, StaleReason};
 pub use connection::{Connection, FeedLag};
 
 /// One reading of two clocks.
@@ -85,13 +85,17 @@ impl Quote {
                 self.is_synced = !self.is_crossed;
             }
             Payload::BookGap(_) => self.lose_book(),
-            Payload::MarketStale(reason) => {
-                self.lose_book();
-                self.is_crossed |= *reason == StaleReason::Crossed;
-                if reason.is_of_feed() {
-                    self.last = None;
+            Payload::MarketStale(reason) => match reason.subject() {
+                Notice::StaleTicker => (self.top, self.is_crossed) = (None, true),
+                Notice::StaleTrades => {}
+                subject => {
+                    self.lose_book();
+                    self.is_crossed |= *reason == StaleReason::Crossed;
+                    if subject == Notice::StaleFeed {
+                        self.last = None;
+                    }
                 }
-            }
+            },
             _ => {}
         }
     }

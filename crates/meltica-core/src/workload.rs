@@ -111,7 +111,13 @@ impl Trades {
     /// Publishes trades of `symbol` into `plane`.
     pub fn new(plane: &Plane, symbol: SymbolId) -> Self {
         let number = Decimal::from_i64(7);
-        let trade = Trade { id: VenueId::Number(1), side: Some(Side::Buy), price: number, quantity: number };
+        let trade = Trade {
+            id: Some(VenueId::Number(1)),
+            side: Some(Side::Buy),
+            price: number,
+            quantity: number,
+            late: false,
+        };
         let origin = Origin { kind: Kind::Trade, symbol, venue_time: Some(1), received_time: 2 };
         Self { publisher: plane.publisher(), origin, trade }
     }
@@ -140,7 +146,13 @@ impl Rotation {
     pub fn trades(plane: &Plane, symbols: Vec<SymbolId>) -> Self {
         Self::new(plane, symbols, Kind::Trade, || {
             let number = Decimal::from_i64(7);
-            Payload::Trade(Trade { id: VenueId::Number(1), side: None, price: number, quantity: number })
+            Payload::Trade(Trade {
+                id: Some(VenueId::Number(1)),
+                side: None,
+                price: number,
+                quantity: number,
+                late: false,
+            })
         })
     }
 

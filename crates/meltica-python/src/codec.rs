@@ -239,6 +239,7 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         ("joins", SnapshotMode::Joins),
         ("replaces", SnapshotMode::Replaces),
         ("window", SnapshotMode::Window),
+        ("history", SnapshotMode::History),
     ];
     let modes = [("monotonic", IdMode::Monotonic), ("opaque", IdMode::Opaque)];
     Ok(MessageSpec {

@@ -118,7 +118,8 @@ impl Plane {
         let symbol = ProviderId::intern(self.provider).symbol(SYMBOL).expect("a symbol");
         let origin = Origin { kind: Kind::Trade, symbol, venue_time: None, received_time: 1 };
         let one = Decimal::from_i64(1);
-        let trade = Trade { id: VenueId::Number(1), side: None, price: one, quantity: one };
+        let trade =
+            Trade { id: Some(VenueId::Number(1)), side: None, price: one, quantity: one, late: false };
         for _ in 0..trades {
             let published = self.producer.get().with_feed(|feed| feed.publish(origin, Payload::Trade(trade)));
             published.expect("a slot for each event");

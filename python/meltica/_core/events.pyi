@@ -86,8 +86,11 @@ class Trade(Event):
     """
 
     @property
-    def trade_id(self) -> str:
-        """str: The venue's id of the trade."""
+    def trade_id(self) -> str | None:
+        """str | None: The venue's id of the trade; None if the venue does not send it."""
+    @property
+    def late(self) -> bool:
+        """bool: Whether the trade was missed while the connection was lost, and comes after later ones."""
     @property
     def side(self) -> Side | None:
         """meltica.Side | None: The taker's side; None if the venue does not send it."""
@@ -334,6 +337,8 @@ class MarketStale(Event):
         "restarted",
         "undecoded",
         "left_out",
+        "ticker_crossed",
+        "ids_restarted",
     ]:
         """str: Why the data is stale.
 
@@ -347,4 +352,6 @@ class MarketStale(Event):
         - `restarted`: the venue's update ids have restarted.
         - `undecoded`: changes of the book could not be decoded.
         - `left_out`: the instance had no memory for the symbol and missed its earlier events.
+        - `ticker_crossed`: the best bid of a ticker reached its best ask; its bid and ask are None.
+        - `ids_restarted`: the venue's ids of trades have restarted, and a few trades were taken for repeated ones.
         """

@@ -18,7 +18,7 @@ element of the outer one. `each="[]"` is an array on top::
         fields=(Field("id", "t", ident()), Field("price", "p", decimal()), Field("quantity", "q", decimal())),
     )
 
-Fields by role (* is required): `Trade` id* (ident), side (names), price*, quantity*; `Ticker` last, bid,
+Fields by role (* is required): `Trade` id (ident), side (names), price*, quantity*; `Ticker` last, bid,
 bid_quantity, ask, ask_quantity, volume_24h; `KlineSummary` open*, close*, high*, low*, volume*, open_time*
 (time), close_time (time), interval (text, or names of intervals such as `1m`, from which the end follows),
 closed (flag; without it, the next candle closes one). All others are decimals. Book messages have `levels`
@@ -40,11 +40,13 @@ TimeUnit = Literal["s", "ms", "us", "ns", "s.f", "rfc3339"]
 NEWEST_LEVEL: Literal["newest_level"] = "newest_level"
 """As `venue_time`: the newest time of the levels, which the row declares."""
 
-SnapshotMode = Literal["joins", "replaces", "window"]
+SnapshotMode = Literal["joins", "replaces", "window", "history"]
 """How a snapshot becomes the book of its connection. `joins`: it was requested beside the stream; the updates
 that it does not contain are applied to it, and one that is older than the book is ignored. `replaces`: it is
 part of the stream and becomes the book, whatever its id. `window`: the best levels, which the venue sends
-whole each time; it never becomes the book that updates are applied to.
+whole each time; it never becomes the book that updates are applied to. `history`: it is not of a book, but
+the recent trades that the venue sends at a subscription. On the first connection they are dropped; later
+those that were not received are delivered with `late`.
 """
 
 IdMode = Literal["monotonic", "opaque"]
@@ -254,7 +256,10 @@ class Message:
     levels: Levels | None = None
     """For `BookDiff` and `BookSnapshot`."""
     snapshot: SnapshotMode | None = None
-    """For `BookSnapshot`: how it becomes the book. With `keep`: whether it `replaces` all values."""
+    """For `BookSnapshot`: how it becomes the book. With `keep`: whether it `replaces` all values.
+
+    For `Trade`: `history`, with the `id` of the message of new trades.
+    """
     keep: bool = False
     """For a `Ticker` of which the venue sends only what changed.
 

@@ -49,9 +49,13 @@ fn send(publisher: &mut Publisher, (kind, of, tag): Mark) -> Result<Option<u64>,
     }
     let number = Decimal::new(i128::from(tag), 0).unwrap();
     let payload = match kind {
-        Kind::Trade => {
-            Payload::Trade(Trade { id: VenueId::Number(tag), side: None, price: number, quantity: number })
-        }
+        Kind::Trade => Payload::Trade(Trade {
+            id: Some(VenueId::Number(tag)),
+            side: None,
+            price: number,
+            quantity: number,
+            late: false,
+        }),
         Kind::Ticker => Payload::Ticker(Ticker { last: Some(number), ..Ticker::default() }),
         Kind::KlineSummary => Payload::Kline(Kline {
             open: number,

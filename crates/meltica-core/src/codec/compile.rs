@@ -3,6 +3,7 @@
 mod paths;
 mod rows;
 mod schema;
+mod snapshots;
 
 use super::plan::{
     Bits, Each, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot, TextAt, TextMatch,
@@ -13,12 +14,13 @@ use super::spec::{
     TextSpec, TimeSpec,
 };
 use super::symbols::Symbols;
-use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo, SnapshotMode};
+use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo};
 use crate::event::Kind;
 pub(super) use paths::Tables;
 use paths::{Paths, Scope, entry, is_key};
 use rows::row_plan;
 use schema::is_closed_by_next;
+use snapshots::window;
 
 /// The paths and faults of a declaration, collected message by message.
 #[derive(Default)]
@@ -264,25 +266,7 @@ impl Compiler {
                 self.fault(&message.name, "expected the name once");
             }
             let compiled = self.message(message);
-            let is_ticker = message.role == Role::Event(Kind::Ticker);
-            if message.keep && !is_ticker {
-                self.fault(
-                    &format!("{}.keep", message.name),
-                    "expected none, as the message is not a Ticker",
-                );
-            }
-            let may_replace =
-                is_ticker && message.keep && matches!(message.snapshot, None | Some(SnapshotMode::Replaces));
-            if !may_replace && (message.role == Role::BookSnapshot) != message.snapshot.is_some() {
-                let text = match message.snapshot {
-                    None => {
-                        "expected joins for a requested snapshot, replaces for one of the stream, or window for \
-                         one that no diffs follow"
-                    }
-                    Some(_) => "expected none, as the message is not a BookSnapshot",
-                };
-                self.fault(&format!("{}.snapshot", message.name), text);
-            }
+            self.snapshot(message, &spec.messages);
             messages.push(compiled);
             let needs_symbol = !matches!(message.role, Role::BookSnapshot | Role::Control);
             if needs_symbol && message.symbol.is_none() && !envelope_has_symbol {
@@ -332,6 +316,23 @@ fn complete(messages: Vec<(Message, Option<Slot>)>, eaches: &[Each]) -> Vec<Mess
     messages.into_iter().map(complete).collect()
 }
 
+/// Returns what the feed needs to know of the messages.
+fn infos(messages: Vec<MessageSpec>) -> Vec<MessageInfo> {
+    let windows: Vec<u16> = (0..messages.len()).map(|index| window(&messages, index)).collect();
+    let info = |(message, window): (MessageSpec, u16)| MessageInfo {
+        closed_by_next: is_closed_by_next(&message),
+        name: message.name,
+        role: message.role,
+        id_mode: message.id.map(|(_, mode)| mode),
+        window,
+        snapshot: message.snapshot,
+        keep: message.keep,
+        depth: message.levels.as_ref().and_then(|levels| levels.depth),
+        checksum: message.levels.and_then(|levels| levels.checksum).map(|checksum| checksum.rule),
+    };
+    messages.into_iter().zip(windows).map(info).collect()
+}
+
 /// Implements [`Codec::compile`].
 pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     let mut compiler = Compiler { rows: vec![RowSpec::default()], ..Compiler::default() };
@@ -375,20 +376,9 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     let mut stateful = [false; Kind::COUNT];
     stateful[Kind::Ticker as usize] = spec.messages.iter().any(|message| message.keep);
     stateful[Kind::KlineSummary as usize] = spec.messages.iter().any(is_closed_by_next);
-    let closed_by_next: Vec<bool> = spec.messages.iter().map(is_closed_by_next).collect();
-    let infos = spec.messages.into_iter().zip(closed_by_next).map(|(message, closed_by_next)| MessageInfo {
-        name: message.name,
-        role: message.role,
-        id_mode: message.id.map(|(_, mode)| mode),
-        snapshot: message.snapshot,
-        keep: message.keep,
-        closed_by_next,
-        depth: message.levels.as_ref().and_then(|levels| levels.depth),
-        checksum: message.levels.and_then(|levels| levels.checksum).map(|checksum| checksum.rule),
-    });
     Ok(Codec {
         name: spec.name,
-        infos: infos.collect(),
+        infos: infos(spec.messages),
         messages: complete(messages, &tables.eaches),
         tables,
         rows: compiler.rows.iter().map(row_plan).collect(),

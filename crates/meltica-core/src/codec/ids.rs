@@ -43,7 +43,7 @@ impl BookIds {
     }
 }
 
-/// What a snapshot does with the book of its connection.
+/// What the messages of a snapshot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotMode {
     /// The snapshot was requested beside the stream: the diffs that it does not contain are applied to it, and one that
@@ -54,4 +54,7 @@ pub enum SnapshotMode {
     /// The snapshot is a window of the book, such as its best 20 levels, that the venue sends whole each time. It is
     /// published as it is, and never becomes the book that diffs are applied to.
     Window,
+    /// The recent trades that the venue sends at a subscription: those before the first subscription are dropped, later
+    /// ones that were missed are delivered as late.
+    History,
 }

@@ -78,14 +78,15 @@ impl<'a> Reader<'a> {
     fn payload(&mut self, kind: Kind, message: &Message, message_id: Option<VenueId>) -> Scan<()> {
         // The compiler of declarations orders fields as their schema does, so the patterns match.
         match (kind, &message.fields[..]) {
-            (Kind::Trade, [Some(id), side, Some(price), Some(quantity)]) => {
+            (Kind::Trade, [id, side, Some(price), Some(quantity)]) => {
                 let side = self.side(side.as_ref())?;
                 let (price, quantity) = (self.needed(price)?, self.needed(quantity)?);
-                let id = match (message_id, message.id) {
-                    (Some(message_id), Some((slot, _))) if slot == id.slot => message_id,
-                    _ => self.id(id.slot, IdMode::Opaque)?,
+                let id = match (id, message.id) {
+                    (Some(id), Some((slot, _))) if slot == id.slot => message_id,
+                    (Some(id), _) => Some(self.id(id.slot, IdMode::Opaque)?),
+                    (None, _) => None,
                 };
-                *self.payload = Payload::Trade(Trade { id, side, price, quantity });
+                *self.payload = Payload::Trade(Trade { id, side, price, quantity, late: false });
             }
             (Kind::Ticker, [last, bid, bid_quantity, ask, ask_quantity, volume]) => {
                 let (last, volume_24h) = (self.decimal(last.as_ref())?, self.decimal(volume.as_ref())?);

@@ -341,7 +341,8 @@ pub struct MessageSpec {
     pub fields: Vec<FieldSpec>,
     /// The book's levels, for [`Role::BookDiff`] and [`Role::BookSnapshot`].
     pub levels: Option<LevelsSpec>,
-    /// What a [`Role::BookSnapshot`] does with the book of its connection. A ticker that replaces forgets the kept values.
+    /// What a [`Role::BookSnapshot`] does with the book of its connection. A ticker that replaces forgets the kept values;
+    /// [`SnapshotMode::History`] is for the trades of a subscription's snapshot.
     pub snapshot: Option<SnapshotMode>,
     /// Whether a ticker has only the values that changed: the others are those of its symbol's previous ones on the
     /// connection.

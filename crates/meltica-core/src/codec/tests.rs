@@ -98,7 +98,7 @@ fn trades_decode_bare_and_wrapped() {
         };
         assert_eq!((message, kind, name(symbol)), (1, Kind::Trade, "BTC-USDT"));
         assert_eq!((venue_time, id), (Some(1_723_161_255_342_000_000), Some(VenueId::Number(3_735_683_259))));
-        assert_eq!((trade.side, trade.id), (Some(Side::Sell), VenueId::Number(3_735_683_259)));
+        assert_eq!((trade.side, trade.id), (Some(Side::Sell), Some(VenueId::Number(3_735_683_259))));
         assert_eq!(number(trade.price), (6_183_763_000_000, 8));
         assert_eq!(number(trade.quantity), (2_000_000, 8));
     }

@@ -186,7 +186,13 @@ fn payload(sent: &Sent) -> Payload {
         Kind::Trade => {
             let n = sent.number.unwrap_or(7);
             let (price, quantity) = (number(n), number(n));
-            Payload::Trade(Trade { id: VenueId::Number(n.into()), side: sent.side, price, quantity })
+            Payload::Trade(Trade {
+                id: Some(VenueId::Number(n.into())),
+                side: sent.side,
+                price,
+                quantity,
+                late: false,
+            })
         }
         Kind::Ticker => Payload::Ticker(Ticker { last: sent.number.map(number), ..Ticker::default() }),
         _ => Payload::BookGap(BookGap { expected: 1, received: 2 }),

@@ -156,7 +156,8 @@ mod tests {
     fn prices_and_quantities_have_their_sign() {
         let trade = |price, quantity| {
             let (price, quantity) = (Decimal::from_i64(price), Decimal::from_i64(quantity));
-            Payload::Trade(Trade { id: VenueId::Number(1), side: None, price, quantity }).check()
+            Payload::Trade(Trade { id: Some(VenueId::Number(1)), side: None, price, quantity, late: false })
+                .check()
         };
         assert_eq!(trade(1, 1), Ok(()));
         for (price, quantity) in [(-1, 1), (0, 1), (1, -1), (1, 0)] {

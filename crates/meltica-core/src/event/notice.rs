@@ -1,6 +1,6 @@
 //! Notices: reports that market data of a symbol is not valid.
 
-use super::{Kind, Payload};
+use super::{Kind, Payload, StaleReason};
 
 /// The subject of a notice. A later notice replaces an earlier one of the same symbol in a queue only if both have the
 /// same subject.
@@ -10,6 +10,10 @@ pub enum Notice {
     Gap,
     /// A stale book.
     StaleBook,
+    /// A stale ticker.
+    StaleTicker,
+    /// Trades that were missed, although the connection was not lost.
+    StaleTrades,
     /// A stale feed: every kind of market data of the symbol.
     StaleFeed,
 }
@@ -19,8 +23,7 @@ impl Notice {
     pub const fn of(payload: &Payload) -> Option<Self> {
         match payload {
             Payload::BookGap(_) => Some(Self::Gap),
-            Payload::MarketStale(reason) if reason.is_of_feed() => Some(Self::StaleFeed),
-            Payload::MarketStale(_) => Some(Self::StaleBook),
+            Payload::MarketStale(reason) => Some(reason.subject()),
             _ => None,
         }
     }
@@ -29,7 +32,7 @@ impl Notice {
     pub const fn kind(self) -> Kind {
         match self {
             Self::Gap => Kind::BookGap,
-            Self::StaleBook | Self::StaleFeed => Kind::MarketStale,
+            Self::StaleBook | Self::StaleTicker | Self::StaleTrades | Self::StaleFeed => Kind::MarketStale,
         }
     }
 
@@ -37,7 +40,21 @@ impl Notice {
     pub const fn concerns(self) -> &'static [Kind] {
         match self {
             Self::Gap | Self::StaleBook => &[Kind::BookSnapshot],
+            Self::StaleTicker => &[Kind::Ticker],
+            Self::StaleTrades => &[Kind::Trade],
             Self::StaleFeed => &[Kind::BookSnapshot, Kind::Trade, Kind::Ticker],
+        }
+    }
+}
+
+impl StaleReason {
+    /// Returns the subject of a notice with this reason.
+    pub const fn subject(self) -> Notice {
+        match self {
+            Self::Disconnected | Self::Silent | Self::LeftOut => Notice::StaleFeed,
+            Self::TickerCrossed => Notice::StaleTicker,
+            Self::IdsRestarted => Notice::StaleTrades,
+            _ => Notice::StaleBook,
         }
     }
 }
@@ -47,7 +64,8 @@ impl Kind {
     pub const fn notices(self) -> &'static [Notice] {
         match self {
             Self::BookSnapshot => &[Notice::Gap, Notice::StaleBook, Notice::StaleFeed],
-            Self::Trade | Self::Ticker => &[Notice::StaleFeed],
+            Self::Trade => &[Notice::StaleTrades, Notice::StaleFeed],
+            Self::Ticker => &[Notice::StaleTicker, Notice::StaleFeed],
             _ => &[],
         }
     }

@@ -55,14 +55,17 @@ impl std::fmt::Display for VenueId {
 /// A public trade.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trade {
-    /// The venue's id of the trade.
-    pub id: VenueId,
+    /// The venue's id of the trade; `None` if the venue does not send it.
+    pub id: Option<VenueId>,
     /// The taker's side; `None` if the venue does not send it.
     pub side: Option<Side>,
     /// Price in quote currency.
     pub price: Decimal,
     /// Quantity in base currency.
     pub quantity: Decimal,
+    /// Whether the trade was missed while the connection was lost, and delivered out of the recent trades that the venue
+    /// sends at a subscription.
+    pub late: bool,
 }
 
 /// Last price and top of book. A value that the venue did not send is absent.
@@ -388,11 +391,15 @@ pub enum StaleReason {
     Undecoded,
     /// A queue had no room for the symbol and missed earlier events, which no later one replaces.
     LeftOut,
+    /// The best bid of a ticker reached its best ask.
+    TickerCrossed,
+    /// The venue's ids of trades have restarted, and the first trades after that were taken for repeated ones.
+    IdsRestarted,
 }
 
 impl StaleReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Gap,
         Self::Crossed,
         Self::Checksum,
@@ -403,12 +410,9 @@ impl StaleReason {
         Self::Restarted,
         Self::Undecoded,
         Self::LeftOut,
+        Self::TickerCrossed,
+        Self::IdsRestarted,
     ];
-
-    /// Returns whether the reason concerns every kind of market data about the symbol, not only its book.
-    pub const fn is_of_feed(self) -> bool {
-        matches!(self, Self::Disconnected | Self::Silent | Self::LeftOut)
-    }
 
     /// Returns the name of the reason.
     pub const fn name(self) -> &'static str {
@@ -423,6 +427,8 @@ impl StaleReason {
             Self::Restarted => "restarted",
             Self::Undecoded => "undecoded",
             Self::LeftOut => "left_out",
+            Self::TickerCrossed => "ticker_crossed",
+            Self::IdsRestarted => "ids_restarted",
         }
     }
 }

@@ -8,10 +8,11 @@ use super::events::{BookEvents, publish};
 use super::kept::KeptTickers;
 use super::notices::OwedNotices;
 use super::numbers::Arrival;
-use super::{FeedOutcome, FeedStats, Source, Windows, is_new};
+use super::windows::Windows;
+use super::{FeedOutcome, FeedStats, Source};
 use crate::codec::{BookIds, Codec, DecodeError, Decoded, Levels, MessageInfo, Role, Sink, SnapshotMode};
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
-use crate::event::{Kind, Kline, Nanos, Payload, StaleReason};
+use crate::event::{Kind, Kline, Nanos, Payload, StaleReason, VenueId};
 use crate::names::SymbolId;
 
 /// Publishes the messages of one frame and counts them by outcome.
@@ -95,17 +96,8 @@ impl FrameSink<'_> {
         let received_time = self.received_time;
         let dispatched = match message {
             Ok(Decoded::Event { message, kind, symbol, venue_time, id, met, payload }) => {
-                let info = &self.codec.messages()[usize::from(message)];
                 let origin = Origin { kind, symbol, venue_time, received_time };
-                let (windows, stats) = (&mut *self.windows, self.stats);
-                let is_new = |of| is_new(windows, stats, (message, symbol), of, venue_time);
-                if !id.zip(info.id_mode).is_none_or(is_new)
-                    || info.keep && !self.keep(info, symbol, met, payload)
-                {
-                    Ok(0)
-                } else {
-                    self.event(info, origin, payload)
-                }
+                self.identified(message, origin, id, met, payload)
             }
             Ok(Decoded::BookDiff { message, symbol, venue_time, ids, levels, checksum }) => {
                 self.diff(message, symbol, venue_time, ids, levels, checksum)
@@ -155,6 +147,29 @@ impl FrameSink<'_> {
         dispatched
     }
 
+    /// Publishes an event, unless it was received before or is older than its subscription.
+    #[inline]
+    fn identified(
+        &mut self,
+        message: u16,
+        origin: Origin,
+        id: Option<VenueId>,
+        met: u8,
+        payload: &mut Payload,
+    ) -> Result<u32, NotDispatched> {
+        let info = &self.codec.messages()[usize::from(message)];
+        let of = (origin.symbol, self.connection);
+        let seen = self.windows.check(self.stats, info, of, id, origin.venue_time);
+        let notices = if seen.has_restarted { self.missed(origin)? } else { 0 };
+        if !seen.is_new || info.keep && !self.keep(info, origin.symbol, met, payload) {
+            return Ok(notices);
+        }
+        if let Payload::Trade(trade) = payload {
+            trade.late = seen.is_late;
+        }
+        Ok(notices + self.event(info, origin, payload)?)
+    }
+
     /// Publishes an event, unless it is a candle that is wrong or repeated. Of a ticker that is crossed, bid and ask are
     /// absent, and the market is stale.
     #[inline]
@@ -169,9 +184,8 @@ impl FrameSink<'_> {
                 (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity) = (None, None, None, None);
                 self.stats.crossed_tickers.bump(1);
                 let events = publish(self.publisher, self.stats, self.wanted, origin, payload)?;
-                return Ok(
-                    events + self.parts(origin.symbol, origin.venue_time).2.stale(StaleReason::Crossed)?
-                );
+                return Ok(events
+                    + self.parts(origin.symbol, origin.venue_time).2.stale(StaleReason::TickerCrossed)?);
             }
             Payload::Kline(candle) if candle.high < candle.low => {
                 self.stats.bad_candles.bump(1);
@@ -225,6 +239,16 @@ impl FrameSink<'_> {
         if info.is_none_or(|info| info.closed_by_next) {
             self.candles.forget(Some(self.connection), error.symbol);
         }
+    }
+
+    /// Reports that trades were taken for repeated ones, as the venue's ids have restarted. Of other kinds, an event
+    /// replaces those that were missed.
+    #[cold]
+    fn missed(&mut self, origin: Origin) -> Result<u32, NotDispatched> {
+        if origin.kind != Kind::Trade {
+            return Ok(0);
+        }
+        self.parts(origin.symbol, origin.venue_time).2.stale(StaleReason::IdsRestarted)
     }
 
     /// Makes the books stale that miss the changes of a message that could not be decoded.

@@ -6,7 +6,7 @@
 use super::FeedStats;
 use super::events::count;
 use crate::dispatch::{NotDispatched, Origin, Publisher};
-use crate::event::{Kind, Nanos, Payload, StaleReason};
+use crate::event::{Kind, Nanos, Notice, Payload, StaleReason};
 use crate::names::SymbolId;
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ struct Owed {
     received_time: Nanos,
 }
 
-/// The notices that were not dispatched, by symbol and by whether they concern the feed. The latest reason applies.
+/// The notices that were not dispatched, by symbol and subject. The latest reason applies.
 #[derive(Default)]
-pub(super) struct OwedNotices(BTreeMap<(SymbolId, bool), Owed>);
+pub(super) struct OwedNotices(BTreeMap<(SymbolId, Notice), Owed>);
 
 impl OwedNotices {
     #[inline]
@@ -35,7 +35,7 @@ impl OwedNotices {
         (venue_time, received_time): (Option<Nanos>, Nanos),
     ) {
         stats.stale[reason as usize].bump(1);
-        self.0.insert((symbol, reason.is_of_feed()), Owed { reason, venue_time, received_time });
+        self.0.insert((symbol, reason.subject()), Owed { reason, venue_time, received_time });
     }
 
     /// Publishes what is owed. Returns the number of dispatched notices.

@@ -18,6 +18,7 @@ impl Feed {
         self.connections.clear();
         self.kept.forget(None, None);
         self.candles.forget(None, None);
+        self.windows.lose(None);
         self.books.values_mut().for_each(SymbolBooks::reset);
         self.lose(received_time, |_| true);
         self.owed.publish(&mut self.publisher, &self.stats)
@@ -39,6 +40,7 @@ impl Feed {
         }
         self.kept.forget(Some(connection), None);
         self.candles.forget(Some(connection), None);
+        self.windows.lose(Some(connection));
         let (mut events, mut stale) = (0, BTreeSet::new());
         for (&symbol, books) in &mut self.books {
             let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);

@@ -49,6 +49,10 @@ pub struct FeedStats {
     pub checksums_failed: Counter,
     /// Books of which three snapshots in a row did not have their checksum: the declared layout or the scales are wrong.
     pub checksum_faults: Counter,
+    /// Trades of a subscription's snapshot that were dropped, as they are older than the subscription.
+    pub history: Counter,
+    /// Trades that were missed, and delivered out of a later subscription's snapshot.
+    pub late: Counter,
     /// Restarts of the ids by which repetitions are recognized.
     pub id_restarts: Counter,
     /// Tickers whose bid reached the ask, delivered without both.
@@ -117,6 +121,8 @@ impl FeedStats {
             checksums_unverified: Counter::default(),
             checksums_failed: Counter::default(),
             checksum_faults: Counter::default(),
+            history: Counter::default(),
+            late: Counter::default(),
             id_restarts: Counter::default(),
             crossed_tickers: Counter::default(),
             unchanged_tickers: Counter::default(),

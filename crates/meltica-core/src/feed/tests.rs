@@ -20,6 +20,7 @@ mod kept;
 mod numbers;
 mod restart;
 mod source;
+mod trades;
 
 const DEPTH: usize = 25;
 

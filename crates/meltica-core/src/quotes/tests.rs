@@ -3,7 +3,8 @@
 use super::{Connection, FeedLag, Last, Quote, Reading, Top};
 use crate::decimal::Decimal;
 use crate::event::{
-    Book, BookGap, Event, Header, Kind, Nanos, Payload, PriceLevel, Side, StaleReason, Ticker, Trade, VenueId,
+    Book, BookGap, Event, Header, Kind, Nanos, Notice, Payload, PriceLevel, Side, StaleReason, Ticker, Trade,
+    VenueId,
 };
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{DepthClass, Pools};
@@ -46,7 +47,10 @@ impl Source {
 
     fn trade(&mut self, price: i64) -> Event {
         let (price, quantity) = (Decimal::from_i64(price), Decimal::from_i64(1));
-        self.event(Kind::Trade, Payload::Trade(Trade { id: VenueId::Number(1), side: None, price, quantity }))
+        self.event(
+            Kind::Trade,
+            Payload::Trade(Trade { id: Some(VenueId::Number(1)), side: None, price, quantity, late: false }),
+        )
     }
 
     fn ticker(&mut self, [last, bid, ask]: [Option<i64>; 3]) -> Event {
@@ -281,24 +285,26 @@ proptest! {
             let last = latest(seen, |step| match step {
                 Step::Trade(price) => Some(Some(*price)),
                 Step::Ticker([last, ..]) => last.map(Some),
-                Step::Stale(reason) => reason.is_of_feed().then_some(None),
+                Step::Stale(reason) => (reason.subject() == Notice::StaleFeed).then_some(None),
                 Step::Book(_) => None,
             });
             let top = latest(seen, |step| match step {
                 Step::Ticker([_, bid, ask]) | Step::Book([bid, ask]) => {
                     Some((!is_crossed(*bid, *ask)).then_some([*bid, *ask]))
                 }
+                Step::Stale(StaleReason::IdsRestarted) | Step::Trade(_) => None,
                 Step::Stale(_) => Some(None),
-                Step::Trade(_) => None,
             });
             let crossed = latest(seen, |step| match step {
                 Step::Ticker([_, bid, ask]) | Step::Book([bid, ask]) => Some(is_crossed(*bid, *ask).then_some(())),
-                Step::Stale(StaleReason::Crossed) => Some(Some(())),
+                Step::Stale(StaleReason::Crossed | StaleReason::TickerCrossed) => Some(Some(())),
                 Step::Stale(_) | Step::Trade(_) => None,
             });
             let book = latest(seen, |step| match step {
                 Step::Book([bid, ask]) => Some((!is_crossed(*bid, *ask)).then_some([*bid, *ask])),
-                Step::Stale(_) => Some(None),
+                Step::Stale(reason) => (!matches!(
+                    reason.subject(), Notice::StaleTicker | Notice::StaleTrades
+                )).then_some(None),
                 _ => None,
             });
             let time = |number: usize| 6 * SECOND + 1 + number as Nanos;

@@ -53,7 +53,9 @@ pub fn message<'py>(
 /// Returns the names of the fields that a payload has.
 fn present(payload: &Payload) -> Vec<&'static str> {
     let fields: &[(&'static str, bool)] = match payload {
-        Payload::Trade(t) => &[("id", true), ("side", t.side.is_some()), ("price", true), ("quantity", true)],
+        Payload::Trade(t) => {
+            &[("id", t.id.is_some()), ("side", t.side.is_some()), ("price", true), ("quantity", true)]
+        }
         Payload::Ticker(t) => &[
             ("last", t.last.is_some()),
             ("bid", t.bid.is_some()),

@@ -104,8 +104,10 @@ event_class! {
     }
     optional {}
     plain {
-        /// str: The venue's id of the trade.
-        trade_id: String = t.id.to_string();
+        /// str | None: The venue's id of the trade; None if the venue does not send it.
+        trade_id: Option<String> = t.id.map(|id| id.to_string());
+        /// bool: Whether the trade was missed while the connection was lost, and comes after later ones.
+        late: bool = t.late;
     }
     object {
         /// meltica.Side | None: The taker's side; None if the venue does not send it.
@@ -370,6 +372,8 @@ event_class! {
         /// - `restarted`: the venue's update ids have restarted.
         /// - `undecoded`: changes of the book could not be decoded.
         /// - `left_out`: the instance had no memory for the symbol and missed its earlier events.
+        /// - `ticker_crossed`: the best bid of a ticker reached its best ask; its bid and ask are None.
+        /// - `ids_restarted`: the venue's ids of trades have restarted, and a few trades were taken for repeated ones.
         reason: &'static str = reason.name();
     }
     object {}

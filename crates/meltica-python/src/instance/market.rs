@@ -7,7 +7,7 @@ use crate::errors::LambdaError;
 use crate::events::{Body, Content, make};
 use crate::locks::Lock;
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Book, Event, Header, Nanos, Payload, PriceLevel};
+use meltica_core::event::{Book, Event, Header, Nanos, Notice, Payload, PriceLevel};
 use meltica_core::names::{ProviderId, SymbolId};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
@@ -117,15 +117,16 @@ impl MarketView {
                 (market.bid, market.ask) = (best(&book.bids), best(&book.asks));
                 (market.book, market.stale_feed) = (Source::Good, false);
             }
-            Payload::MarketStale(reason) => {
-                if reason.is_of_feed() {
+            Payload::MarketStale(reason) => match reason.subject() {
+                Notice::StaleFeed => {
                     market.stale_feed = true;
                     market.ticker.lose();
                     market.book.lose();
-                } else {
-                    market.book = Source::Stale;
                 }
-            }
+                Notice::StaleTicker => market.ticker.lose(),
+                Notice::StaleTrades => {}
+                Notice::StaleBook | Notice::Gap => market.book = Source::Stale,
+            },
             _ => return,
         }
         market.time = header.received_time;

@@ -84,10 +84,11 @@ pub fn from_dict(kind: Kind, data: &Bound<'_, PyAny>) -> PyResult<Parsed> {
     Ok(Parsed::Payload(match kind {
         Kind::BookSnapshot => return book_from_dict(&f).map(Parsed::Book),
         Kind::Trade => Payload::Trade(Trade {
-            id: venue_id(&f.get("tradeId")?.str()?.to_string())?,
+            id: f.opt("tradeId")?.map(|id| venue_id(&id.str()?.to_string())).transpose()?,
             side: f.opt_named("side", Side::from_name, "Buy or Sell")?,
             price: f.number("price")?,
             quantity: f.number("quantity")?,
+            late: f.opt_value("late", "a bool")?.unwrap_or_default(),
         }),
         Kind::Ticker => Payload::Ticker(Ticker {
             last: f.opt_number("lastPrice")?,

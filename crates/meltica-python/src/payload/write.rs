@@ -44,8 +44,10 @@ pub fn to_dict<'py>(
     match payload {
         Payload::Empty | Payload::Book(_) => {}
         Payload::Trade(t) => {
-            out.put("tradeId", t.id.to_string())?.opt("side", t.side.map(Side::name))?;
-            out.number("price", t.price)?.number("quantity", t.quantity)?;
+            out.opt("tradeId", t.id.map(|id| id.to_string()))?.opt("side", t.side.map(Side::name))?;
+            out.number("price", t.price)?
+                .number("quantity", t.quantity)?
+                .opt("late", t.late.then_some(true))?;
         }
         Payload::Ticker(t) => {
             out.opt_number("lastPrice", t.last)?

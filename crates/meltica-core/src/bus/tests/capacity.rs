@@ -42,7 +42,9 @@ pub fn publish(publisher: &mut Publisher, kind: Kind, symbol: SymbolId, levels: 
             });
             return published.unwrap();
         }
-        Kind::Trade => Payload::Trade(Trade { id: VenueId::Number(1), side: None, price, quantity }),
+        Kind::Trade => {
+            Payload::Trade(Trade { id: Some(VenueId::Number(1)), side: None, price, quantity, late: false })
+        }
         _ => Payload::Ticker(Ticker { last: Some(price), ..Ticker::default() }),
     };
     publisher.publish(wanted, origin, payload).unwrap()
@@ -209,7 +211,7 @@ fn symbols_beyond_the_limit_are_left_out_and_named() {
 
 fn leave_out(name: &str, is_late: bool) {
     // Room for the first claim of the wildcard, one growth, and the other queue.
-    let pools = Pools::new(200_000);
+    let pools = Pools::new(300_000);
     let dispatcher = Dispatcher::new(Arc::clone(&pools));
     let (greedy, other) = (provider("claims-greedy"), provider("claims-other"));
     let of = symbol(0);
@@ -231,7 +233,7 @@ fn leave_out(name: &str, is_late: bool) {
     let expected: BTreeSet<_> = (admitted..3000).map(|i| format!("{name}-{i:04}")).collect();
     assert!(left_out.iter().eq(&expected), "the first symbols have their cells: {left_out:?}");
     let refused = queue.refused_growth().unwrap();
-    assert!(refused.wanted > refused.left && refused.max == 200_000, "{refused}");
+    assert!(refused.wanted > refused.left && refused.max == 300_000, "{refused}");
     for _ in 0..64 {
         publish(&mut publishers[1], Kind::Trade, of, 0);
     }
@@ -244,12 +246,12 @@ fn leave_out(name: &str, is_late: bool) {
 
 #[test]
 fn symbols_that_were_left_out_are_admitted_once_there_is_room() {
-    let pools = Pools::new(1_200_000);
+    let pools = Pools::new(1_800_000);
     let dispatcher = Dispatcher::new(Arc::clone(&pools));
     let (greedy, other) = (provider("claims-retry"), provider("claims-leaving"));
     let routes = vec![route(other, Kind::Trade, None, 0)];
     let (leaving, leaving_reader, id) =
-        subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(1024), routes, &Arc::default());
+        subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(1536), routes, &Arc::default());
     let routes = vec![route(greedy, Kind::Ticker, None, 0)];
     let (queue, mut reader, _) =
         subscribed(&dispatcher, DEFAULT_POLICIES, Size::of(16), routes, &Arc::default());
@@ -280,7 +282,7 @@ fn symbols_that_were_left_out_are_admitted_once_there_is_room() {
 
 #[test]
 fn symbols_that_were_left_out_are_admitted_after_another_growth() {
-    let dispatcher = Dispatcher::new(Pools::new(360_000));
+    let dispatcher = Dispatcher::new(Pools::new(540_000));
     let (greedy, other) = (provider("claims-raced"), provider("claims-raced-leaving"));
     let routes = vec![route(other, Kind::Trade, None, 0)];
     let (leaving, leaving_reader, id) =
@@ -307,7 +309,7 @@ fn symbols_that_were_left_out_are_admitted_after_another_growth() {
 #[test]
 fn a_symbol_is_paid_for_with_its_notices() {
     let dispatcher = Dispatcher::new(Pools::new(1 << 28));
-    for (kind, ring, cells) in [(Kind::Trade, 32, 1), (Kind::Ticker, 0, 2), (Kind::BookSnapshot, 0, 4)] {
+    for (kind, ring, cells) in [(Kind::Trade, 32, 2), (Kind::Ticker, 0, 3), (Kind::BookSnapshot, 0, 4)] {
         for (of, symbols) in [(Some(symbol(0)), 1), (None, 64)] {
             let routes = vec![route(provider("claims-notices"), kind, of, 8)];
             let (queue, ..) =

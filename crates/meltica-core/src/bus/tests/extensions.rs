@@ -31,7 +31,7 @@ fn trade(publisher: &mut Publisher) {
     let wanted = publisher.wanted(Kind::Trade, symbol).unwrap();
     let origin = Origin { kind: Kind::Trade, symbol, venue_time: None, received_time: 0 };
     let (price, quantity) = (Decimal::from_i64(1), Decimal::from_i64(1));
-    let trade = Trade { id: VenueId::Number(1), side: None, price, quantity };
+    let trade = Trade { id: Some(VenueId::Number(1)), side: None, price, quantity, late: false };
     publisher.publish(wanted, origin, Payload::Trade(trade)).unwrap();
 }
 

@@ -9,8 +9,12 @@ use crate::event::{Kind, ShortText, Side};
 /// The fields of a kind: name, kind of conversion, whether the event requires the field.
 type Schema = &'static [(&'static str, &'static str, bool)];
 
-const TRADE: Schema =
-    &[("id", "id", true), ("side", "enum", false), ("price", "decimal", true), ("quantity", "decimal", true)];
+const TRADE: Schema = &[
+    ("id", "id", false),
+    ("side", "enum", false),
+    ("price", "decimal", true),
+    ("quantity", "decimal", true),
+];
 const TICKER: Schema = &[
     ("last", "decimal", false),
     ("bid", "decimal", false),

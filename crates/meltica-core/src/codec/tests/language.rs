@@ -47,7 +47,7 @@ fn short(decoder: &mut Decoder, frame: &str) -> Vec<String> {
         .into_iter()
         .map(|outcome| match outcome {
             Ok(Decoded::Event { symbol, payload: Payload::Trade(trade), .. }) => {
-                format!("{} {} {}", symbol.name(), trade.id, trade.price)
+                format!("{} {} {}", symbol.name(), trade.id.unwrap(), trade.price)
             }
             Ok(Decoded::Event { symbol, payload: Payload::Ticker(ticker), .. }) => {
                 format!("{} {:?}", symbol.name(), ticker.last.map(|last| last.to_string()))
@@ -151,7 +151,7 @@ fn arrays_may_be_nested_and_on_top() {
         .iter()
         .map(|outcome| match outcome {
             Ok(Decoded::Event { message, id: None, payload: Payload::Trade(trade), .. }) => {
-                (*message, trade.id.to_string())
+                (*message, trade.id.unwrap().to_string())
             }
             Ok(Decoded::Unmatched) => (9, String::new()),
             other => panic!("{other:?}"),

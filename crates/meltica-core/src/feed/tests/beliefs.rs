@@ -5,7 +5,7 @@ use crate::bus::fixtures::Size;
 use crate::bus::{DEFAULT_POLICIES, Policies, Queue};
 use crate::decimal::Decimal;
 use crate::dispatch::{StopFlag, SubscriptionId};
-use crate::event::{PriceLevel, Ticker, Trade};
+use crate::event::{PriceLevel, Ticker, Trade, VenueId};
 use std::collections::BTreeSet;
 
 const KINDS: [Kind; 3] = [Kind::BookSnapshot, Kind::Trade, Kind::Ticker];
@@ -37,8 +37,8 @@ impl View {
     }
 
     fn stale(&mut self, symbol: SymbolId, reason: StaleReason) {
-        for kind in KINDS.into_iter().filter(|kind| reason.is_of_feed() || *kind == Kind::BookSnapshot) {
-            if let Some(latest) = self.0.get_mut(&(symbol, kind)) {
+        for kind in reason.subject().concerns() {
+            if let Some(latest) = self.0.get_mut(&(symbol, *kind)) {
                 latest.good = false;
             }
         }
@@ -142,8 +142,13 @@ impl World {
                 self.feed.publish_book(origin, &book).unwrap();
             }
             Kind::Trade => {
-                let trade =
-                    Trade { id: VenueId::Number(number), side: None, price: decimal, quantity: decimal };
+                let trade = Trade {
+                    id: Some(VenueId::Number(number)),
+                    side: None,
+                    price: decimal,
+                    quantity: decimal,
+                    late: false,
+                };
                 self.feed.publish(origin, Payload::Trade(trade)).unwrap();
             }
             _ => {

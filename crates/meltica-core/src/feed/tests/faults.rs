@@ -67,7 +67,7 @@ fn a_crossed_ticker_is_delivered_without_bid_and_ask() {
     let last = Some("61837.64".parse().unwrap());
     assert_eq!(*ticker, Ticker { last, volume_24h: ticker.volume_24h, ..Ticker::default() });
     items.remove(0);
-    assert_eq!(reasons(items), ["BTC-USDT crossed"]);
+    assert_eq!(reasons(items), ["BTC-USDT ticker_crossed"]);
     assert_eq!(plane.feed.stats.crossed_tickers.get(), 1);
 }
 

@@ -384,10 +384,11 @@ impl Outlet for Broadcasting<'_> {
 fn trade(pair: &Pair, print: &Print) -> Trade {
     let rules = pair.rules();
     Trade {
-        id: VenueId::Number(print.trade_id),
+        id: Some(VenueId::Number(print.trade_id)),
         side: Some(print.taker_side),
         price: rules.price(print.price),
         quantity: rules.quantity(print.quantity),
+        late: false,
     }
 }
 
