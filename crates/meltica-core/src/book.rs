@@ -24,6 +24,7 @@
 
 pub mod checksum;
 mod history;
+mod horizon;
 mod ladder;
 mod outcome;
 #[cfg(any(test, feature = "fixtures"))]
@@ -32,6 +33,7 @@ pub mod scenario;
 use crate::codec::{BookIds, Levels, Part, SnapshotMode};
 use crate::event::{Book, Nanos};
 use history::History;
+use horizon::Horizon;
 use ladder::Ladder;
 pub use outcome::{DiffOutcome, SnapshotOutcome};
 use std::collections::VecDeque;
@@ -76,6 +78,7 @@ pub struct BookAssembler {
     state: State,
     /// The snapshots in a row, up to now, that did not have their checksum.
     failed_snapshots: u32,
+    horizon: Horizon,
     /// Whether no diff was applied since a snapshot that joined.
     joined: bool,
     /// The id of the last snapshot.
@@ -319,7 +322,7 @@ impl BookAssembler {
         ];
         for (part, own, theirs) in parts {
             let mut message = [&mut levels.bids[..], &mut levels.asks[..]];
-            let mut book = [self.bids.live(), self.asks.live()];
+            let mut book = [self.bids.live(), self.asks.live(), &mut self.horizon[..]];
             if theirs > *own && part.rescale(&mut book, *own, theirs) {
                 *own = theirs;
             } else if !part.rescale(&mut message, theirs, *own) {
@@ -368,14 +371,16 @@ impl BookAssembler {
         }
         self.bids.clear();
         self.asks.clear();
+        (self.horizon, self.dropped) = Default::default();
         (self.price_scale, self.quantity_scale) = (levels.price_scale, levels.quantity_scale);
-        self.dropped = false;
         if self.apply(ids, levels, true) == DiffOutcome::Overflow {
             return SnapshotOutcome::Overflow;
         }
         (self.base, self.joined) = (last, mode == SnapshotMode::Joins);
-        let mut n = 0;
-        let mut waiting = std::mem::take(&mut self.buffer);
+        if self.joined {
+            self.horizon = horizon::of(&self.bids, &self.asks);
+        }
+        let (mut n, mut waiting) = (0, std::mem::take(&mut self.buffer));
         self.buffered_levels = 0;
         while let Some((ids, levels)) = waiting.pop_front() {
             match self.position(ids) {
@@ -436,6 +441,7 @@ impl BookAssembler {
         (out.price_scale, out.quantity_scale) = (self.price_scale, self.quantity_scale);
         (out.bid_count, out.ask_count) = (self.bids.len() as u32, self.asks.len() as u32);
         (out.first_update_id, out.last_update_id) = (self.last, self.last);
+        [out.bid_horizon, out.ask_horizon] = horizon::prices(&self.horizon, &self.bids, &self.asks);
         out.checksum = None;
     }
 }

@@ -45,6 +45,7 @@ pub struct Feed {
     publisher: Publisher,
     decoder: Option<Decoder>,
     books: Books,
+    partials: Books,
     connections: Connections,
     /// The number of market data events of each symbol at the last restart.
     published: BTreeMap<SymbolId, u64>,
@@ -75,6 +76,7 @@ impl Feed {
             publisher,
             decoder,
             books: Books::new(),
+            partials: Books::new(),
             connections: Connections::default(),
             published: BTreeMap::new(),
             windows: Windows::default(),
@@ -138,6 +140,7 @@ impl Feed {
             codec: &codec,
             publisher: &mut self.publisher,
             books: &mut self.books,
+            partials: &mut self.partials,
             connections: &mut self.connections,
             connection,
             windows: &mut self.windows,
@@ -247,7 +250,7 @@ impl Feed {
     fn publish_notice(&mut self, origin: Origin, payload: &Payload) -> Result<bool, NotDispatched> {
         let Origin { symbol, venue_time, received_time, .. } = origin;
         let (publisher, stats, owed) = (&mut self.publisher, &self.stats, &mut self.owed);
-        let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+        let mut to = BookEvents::new(publisher, stats, owed, symbol, venue_time, received_time);
         match payload {
             Payload::MarketStale(reason) => to.stale(*reason).map(|n| n > 0),
             Payload::BookGap(gap) => {
@@ -294,7 +297,7 @@ impl Feed {
         if book.is_crossed() {
             let Origin { symbol, venue_time, received_time, .. } = origin;
             let (publisher, stats, owed) = (&mut self.publisher, &self.stats, &mut self.owed);
-            let mut to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+            let mut to = BookEvents::new(publisher, stats, owed, symbol, venue_time, received_time);
             to.stale(StaleReason::Crossed)?;
             return Ok(false);
         }

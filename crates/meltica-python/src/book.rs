@@ -75,6 +75,7 @@ impl BookBody {
                     counts,
                     book.first_update_id,
                     book.last_update_id,
+                    horizon(book),
                     book.checksum,
                 )
             })
@@ -187,6 +188,12 @@ fn body<'a>(slf: &'a Bound<'_, PyBookSnapshot>) -> &'a BookBody {
     }
 }
 
+/// Returns the prices up to which every level is known.
+fn horizon(book: &Book) -> [Option<Decimal>; 2] {
+    let of = |price| crate::payload::price(book, PriceLevel { price, quantity: 0 });
+    [book.bid_horizon, book.ask_horizon].map(|price| price.map(of))
+}
+
 fn level(book: &Book, level: PriceLevel) -> PyPriceLevel {
     PyPriceLevel { price: price(book, level), quantity: quantity(book, level) }
 }
@@ -237,6 +244,32 @@ impl PyBookSnapshot {
     #[getter]
     fn ask_count(slf: &Bound<'_, Self>) -> u32 {
         body(slf).with(|book| book.ask_count)
+    }
+
+    /// float | None: The price down to which every bid is known; None if that is not known.
+    ///
+    /// Of worse levels, the book has those that changed since the snapshot of the venue. Others may exist.
+    #[getter]
+    fn bid_horizon(slf: &Bound<'_, Self>) -> Option<f64> {
+        body(slf).with(|book| horizon(book)[0].map(Decimal::to_f64))
+    }
+
+    /// Decimal | None: The exact `bid_horizon`.
+    #[getter]
+    fn bid_horizon_decimal<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        body(slf).with(|book| horizon(book)[0].map(|price| py_decimal(slf.py(), price)).transpose())
+    }
+
+    /// float | None: The price up to which every ask is known, as `bid_horizon`.
+    #[getter]
+    fn ask_horizon(slf: &Bound<'_, Self>) -> Option<f64> {
+        body(slf).with(|book| horizon(book)[1].map(Decimal::to_f64))
+    }
+
+    /// Decimal | None: The exact `ask_horizon`.
+    #[getter]
+    fn ask_horizon_decimal<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        body(slf).with(|book| horizon(book)[1].map(|price| py_decimal(slf.py(), price)).transpose())
     }
 
     /// int | None: The venue's id of the first update in the message behind this book; None if it has no ids.

@@ -216,6 +216,21 @@ class BookSnapshot(Event):
     def ask_count(self) -> int:
         """int: Number of ask levels in the whole book, before it is cut to `book_depth`."""
     @property
+    def bid_horizon(self) -> float | None:
+        """float | None: The price down to which every bid is known; None if that is not known.
+
+        Of worse levels, the book has those that changed since the snapshot of the venue. Others may exist.
+        """
+    @property
+    def bid_horizon_decimal(self) -> Decimal | None:
+        """Decimal | None: The exact `bid_horizon`."""
+    @property
+    def ask_horizon(self) -> float | None:
+        """float | None: The price up to which every ask is known, as `bid_horizon`."""
+    @property
+    def ask_horizon_decimal(self) -> Decimal | None:
+        """Decimal | None: The exact `ask_horizon`."""
+    @property
     def first_update_id(self) -> int | None:
         """int | None: The venue's id of the first update in the message behind this book; None if it has no ids."""
     @property

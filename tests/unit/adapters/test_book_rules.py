@@ -17,6 +17,7 @@ class Plane:
         self._core = Core()
         self.producer: Producer = self._core.producer("binance", Codec(BINANCE))
         self._events: list[Event] = []
+        self.book: BookSnapshot | None = None
         self.host = self._core.host("thread")
         self.host.add(
             "test",
@@ -33,6 +34,7 @@ class Plane:
         for event in events:
             match event:
                 case BookSnapshot():
+                    self.book = event
                     seen.append(str(event.last_update_id))
                 case MarketStale():
                     seen.append(event.reason)
@@ -88,3 +90,29 @@ def test_each_connection_has_books_of_its_own(plane: Plane) -> None:
     assert plane.producer.restart(connection=2) == 1
     assert plane.seen() == ["disconnected"]
     assert plane.producer.stats()["takeovers"] == 1
+
+
+def test_partial_depth_is_a_book_until_changes_are_received(plane: Plane) -> None:
+    """Binance's partial depth has other numbers than the book, so none of its levels may enter that book."""
+
+    def partial(id: int) -> list[str]:
+        depth = f'{{"lastUpdateId":{id},"bids":[["1","{id}"]],"asks":[["2","1"]]}}'
+        plane.producer.feed(f'{{"stream":"btcusdt@depth20","data":{depth}}}'.encode())
+        return plane.seen()
+
+    assert (partial(5), partial(9), partial(3)) == (["5"], ["9"], ["3"])
+    assert plane.diff(11) == ["no_snapshot"]
+    assert (partial(12), plane.producer.unsynced()) == ([], ["BTC-USDT"])
+    assert plane.snapshot(10) == ["11"]
+    assert (partial(14), plane.diff(12)) == ([], ["12"])
+    assert plane.producer.stats()["partial_books"] == 2
+
+
+def test_a_book_says_where_its_snapshot_ended(plane: Plane) -> None:
+    frame = '{"lastUpdateId":1,"bids":[["1.5","1"],["1.25","1"]],"asks":[["2","1"]]}'
+    plane.producer.feed(frame.encode(), symbol="BTC-USDT")
+    assert plane.seen() == ["1"]
+    assert plane.diff(2) == ["2"]
+    assert plane.book is not None
+    assert [level.price for level in plane.book.bids] == [1.5, 1.25, 1.0]
+    assert (plane.book.bid_horizon, plane.book.ask_horizon) == (1.25, 2.0)

@@ -108,6 +108,20 @@ def test_numbers_are_exact_and_floats_their_nearest() -> None:
     book = event("BookSnapshot")
     assert [tuple(level) for level in book.bids] == [(100.1, 1.5), (100.0, 2.0)]
     assert book.best_ask.quantity_decimal == 3
+    assert (book.bid_horizon, book.ask_horizon_decimal) == (None, None)
+
+
+def test_a_book_says_up_to_which_prices_its_levels_are_known() -> None:
+    book = event("BookSnapshot", bidHorizon="99.125", askHorizon="100.2")
+    assert (book.bid_horizon, book.ask_horizon) == (99.125, 100.2)
+    assert (book.bid_horizon_decimal, book.ask_horizon_decimal) == (Decimal("99.125"), Decimal("100.2"))
+    assert [tuple(level) for level in book.bids] == [(100.1, 1.5), (100.0, 2.0)]
+    payload = book.to_dict()["payload"]
+    assert (Decimal(payload["bidHorizon"]), Decimal(payload["askHorizon"])) == (
+        book.bid_horizon_decimal,
+        book.ask_horizon_decimal,
+    )
+    assert event("BookSnapshot", **payload) == book != event("BookSnapshot")
 
 
 @st.composite

@@ -37,6 +37,11 @@ impl<const ASKS: bool> Ladder<ASKS> {
         self.levels.last().map(|level| Self::flip(level.price))
     }
 
+    /// Returns the worst price.
+    pub fn worst(&self) -> Option<i64> {
+        self.levels.iter().find(|level| level.quantity != 0).map(|level| Self::flip(level.price))
+    }
+
     /// Removes all levels.
     pub fn clear(&mut self) {
         self.levels.clear();

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 mod checksums;
+mod horizon;
 mod sequences;
 
 fn levels(bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Levels {

@@ -144,6 +144,10 @@ pub struct Book {
     pub first_update_id: u64,
     /// The last update id in this book; 0 if the venue sends none.
     pub last_update_id: u64,
+    /// The price down to which every bid is known, also those below the best levels; `None` if it is not known.
+    pub bid_horizon: Option<i64>,
+    /// The price up to which every ask is known.
+    pub ask_horizon: Option<i64>,
     /// The venue's checksum, if it sends one.
     pub checksum: Option<u32>,
 }
@@ -164,6 +168,7 @@ impl Book {
         (self.price_scale, self.quantity_scale) = (from.price_scale, from.quantity_scale);
         (self.bid_count, self.ask_count) = (from.bid_count, from.ask_count);
         (self.first_update_id, self.last_update_id) = (from.first_update_id, from.last_update_id);
+        (self.bid_horizon, self.ask_horizon) = (from.bid_horizon, from.ask_horizon);
         self.checksum = from.checksum;
     }
 }

@@ -63,6 +63,16 @@ impl SymbolBooks {
         }
     }
 
+    /// Returns whether no connection has a book.
+    pub fn is_empty(&self) -> bool {
+        self.books.is_empty()
+    }
+
+    /// Returns whether some connection has a good book.
+    pub fn is_good(&self) -> bool {
+        self.good().is_some()
+    }
+
     fn good(&self) -> Option<usize> {
         (0..self.books.len()).rev().find(|at| self.books[*at].1.is_good())
     }
@@ -83,7 +93,10 @@ impl SymbolBooks {
                 self.books[at].1.invalidate();
                 return self.stale(at, StaleReason::Checksum, to);
             }
-            DiffOutcome::Applied => return self.publish(at, ids.first(), to),
+            DiffOutcome::Applied => {
+                to.checksum = check.expected;
+                return self.publish(at, ids.first(), to);
+            }
             DiffOutcome::BufferFull { first_time: true } => {
                 stats.buffered.bump(1);
                 return self.stale(at, StaleReason::NoSnapshot, to);
@@ -141,7 +154,10 @@ impl SymbolBooks {
                     self.books[at].1.invalidate();
                     self.stale(at, StaleReason::Checksum, to)?
                 }
-                SnapshotOutcome::Synced { .. } => self.publish(at, self.books[at].1.last_update_id(), to)?,
+                SnapshotOutcome::Synced { applied } => {
+                    to.checksum = check.expected.filter(|_| applied == 0);
+                    self.publish(at, self.books[at].1.last_update_id(), to)?
+                }
                 SnapshotOutcome::TooOld => {
                     stats.old_snapshots.bump(1);
                     0

@@ -44,7 +44,8 @@ pub(super) struct Check<'f> {
     rule: Option<&'f ChecksumRule>,
     /// The window of levels that the venue sends.
     pub depth: Option<Depth>,
-    expected: Option<u32>,
+    /// The checksum of the book after the message.
+    pub expected: Option<u32>,
     /// The digits of the message; `None` if it has no levels.
     scales: Option<Scales>,
 }

@@ -65,18 +65,32 @@ pub(super) struct BookEvents<'f> {
     pub symbol: SymbolId,
     pub venue_time: Option<Nanos>,
     pub received_time: Nanos,
+    /// The venue's checksum of the next book.
+    pub checksum: Option<u32>,
 }
 
-impl BookEvents<'_> {
+impl<'f> BookEvents<'f> {
+    pub fn new(
+        publisher: &'f mut Publisher,
+        stats: &'f FeedStats,
+        owed: &'f mut OwedNotices,
+        symbol: SymbolId,
+        venue_time: Option<Nanos>,
+        received_time: Nanos,
+    ) -> Self {
+        Self { publisher, stats, owed, symbol, venue_time, received_time, checksum: None }
+    }
+
     fn origin(&self, kind: Kind) -> Origin {
         Origin { kind, symbol: self.symbol, venue_time: self.venue_time, received_time: self.received_time }
     }
 
     pub fn book(&mut self, book: &BookAssembler, first: u64) -> Result<u32, NotDispatched> {
-        let origin = self.origin(Kind::BookSnapshot);
+        let (origin, checksum) = (self.origin(Kind::BookSnapshot), self.checksum.take());
         publish_book(self.publisher, self.stats, origin, |slot, depth| {
             book.copy_top(depth as usize, slot);
             slot.first_update_id = first;
+            slot.checksum = checksum;
         })
     }
 

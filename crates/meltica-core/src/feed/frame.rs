@@ -20,6 +20,8 @@ pub(super) struct FrameSink<'f> {
     pub codec: &'f Codec,
     pub publisher: &'f mut Publisher,
     pub books: &'f mut Books,
+    /// The books of which each message has the best levels, without changes between them.
+    pub partials: &'f mut Books,
     pub connections: &'f mut Connections,
     pub connection: u32,
     pub windows: &'f mut Windows,
@@ -65,8 +67,7 @@ impl Sink for FrameSink<'_> {
         counter.bump(1);
         self.kept.forget(Some(self.connection), None);
         self.candles.forget(Some(self.connection), None);
-        let symbols = self.books.keys().copied().collect();
-        match self.invalidate(symbols, reason) {
+        match self.invalidate(reason, |_, _| true, |_| true) {
             Ok(events) => self.outcome.events += events,
             Err(error) => self.failed = Some(error),
         }
@@ -105,11 +106,6 @@ impl FrameSink<'_> {
             Ok(Decoded::BookSnapshot { message, symbol, venue_time, ids, levels, checksum }) => {
                 let mode = self.codec.messages()[usize::from(message)].snapshot;
                 let mode = mode.unwrap_or(SnapshotMode::Joins);
-                if mode == SnapshotMode::Window {
-                    self.stats.unwanted.bump(1);
-                    self.outcome.decoded += 1;
-                    return Ok(0);
-                }
                 match self.source.symbol(symbol, self.only_symbol) {
                     Ok(symbol) => self.snapshot(message, symbol, venue_time, (ids, mode), levels, checksum),
                     Err((kind, text)) => return Ok(self.bad(kind, text)),
@@ -121,7 +117,7 @@ impl FrameSink<'_> {
                 if kind == Kind::BookSnapshot
                     && self.books.get(&symbol).is_some_and(SymbolBooks::is_unnumbered)
                 {
-                    self.invalidate(vec![symbol], StaleReason::Undecoded)
+                    self.invalidate(StaleReason::Undecoded, |other, _| other == symbol, |_| false)
                 } else {
                     Ok(0)
                 }
@@ -256,33 +252,36 @@ impl FrameSink<'_> {
     fn lose_books(&mut self, error: &DecodeError) -> Result<u32, NotDispatched> {
         let info = error.message.map(|message| &self.codec.messages()[usize::from(message)]);
         // A requested snapshot is not part of the stream.
-        let is_of_book = info.map(|info| match info.role {
-            Role::BookDiff => true,
-            Role::BookSnapshot => info.snapshot == Some(SnapshotMode::Replaces),
-            _ => false,
-        });
-        let symbols: Vec<SymbolId> = match (is_of_book, error.symbol) {
-            (Some(false), _) => return Ok(0),
-            (_, Some(symbol)) => vec![symbol],
-            // Of numbered books, the next diff shows whether one was lost in text that is not a message of the codec.
-            (None, None) => {
-                let unnumbered = self.books.iter().filter(|(_, books)| books.is_unnumbered());
-                unnumbered.map(|(symbol, _)| *symbol).collect()
-            }
-            (Some(true), None) => self.books.keys().copied().collect(),
+        let (assembled, partial) = match info.map(|info| (info.role, info.snapshot)) {
+            None => (true, true),
+            Some((Role::BookDiff, _) | (Role::BookSnapshot, Some(SnapshotMode::Replaces))) => (true, false),
+            Some((Role::BookSnapshot, Some(SnapshotMode::Window))) => (false, true),
+            Some(_) => return Ok(0),
         };
-        self.invalidate(symbols, StaleReason::Undecoded)
+        let is_of = |symbol| error.symbol.is_none_or(|other| other == symbol);
+        // Of numbered books, the next diff shows whether one was lost in text that is not a message of the codec.
+        let is_known = info.is_some() || error.symbol.is_some();
+        let is_lost =
+            |symbol, books: &SymbolBooks| assembled && is_of(symbol) && (is_known || books.is_unnumbered());
+        self.invalidate(StaleReason::Undecoded, is_lost, |symbol| partial && is_of(symbol))
     }
 
-    /// Makes the books of symbols stale that this connection has.
+    /// Makes the books stale that this connection has, of the symbols for which `assembled` and `partial` hold.
     #[cold]
-    fn invalidate(&mut self, symbols: Vec<SymbolId>, reason: StaleReason) -> Result<u32, NotDispatched> {
-        let (connection, mut events) = (self.connection, 0);
-        for symbol in symbols {
-            let (books, _, mut to) = self.parts(symbol, None);
-            if let Some(books) = books.get_mut(&symbol) {
-                events += books.invalidate(connection, reason, &mut to)?;
-            }
+    fn invalidate(
+        &mut self,
+        reason: StaleReason,
+        assembled: impl Fn(SymbolId, &SymbolBooks) -> bool,
+        partial: impl Fn(SymbolId) -> bool,
+    ) -> Result<u32, NotDispatched> {
+        let (connection, received_time) = (self.connection, self.received_time);
+        let books = self.books.iter_mut().filter(|(symbol, books)| assembled(**symbol, books));
+        let partials = self.partials.iter_mut().filter(|(symbol, _)| partial(**symbol));
+        let mut events = 0;
+        for (&symbol, books) in books.chain(partials) {
+            let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
+            let mut to = BookEvents::new(publisher, stats, owed, symbol, None, received_time);
+            events += books.invalidate(connection, reason, &mut to)?;
         }
         Ok(events)
     }
@@ -296,7 +295,7 @@ impl FrameSink<'_> {
     ) -> (&mut Books, &mut Checks, BookEvents<'_>) {
         let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
         let received_time = self.received_time;
-        let to = BookEvents { publisher, stats, owed, symbol, venue_time, received_time };
+        let to = BookEvents::new(publisher, stats, owed, symbol, venue_time, received_time);
         (self.books, self.checks, to)
     }
 
@@ -317,11 +316,25 @@ impl FrameSink<'_> {
         levels: &Levels,
         checksum: Option<u32>,
     ) -> Result<u32, NotDispatched> {
+        let ended = self.end_partial(symbol)?;
         let (connection, codec) = (self.connection, self.codec);
         let info = &codec.messages()[usize::from(message)];
         let (books, checks, mut to) = self.parts(symbol, venue_time);
         let mut check = checks.of(to.stats, info, symbol, levels, checksum);
-        books.entry(symbol).or_default().diff(connection, ids, levels, &mut check, &mut to)
+        let books = books.entry(symbol).or_default();
+        Ok(ended + books.diff(connection, ids, levels, &mut check, &mut to)?)
+    }
+
+    /// Ends the partial book of a symbol whose book is assembled from now on, and is not good yet.
+    #[inline]
+    fn end_partial(&mut self, symbol: SymbolId) -> Result<u32, NotDispatched> {
+        if self.partials.is_empty() {
+            return Ok(0);
+        }
+        match self.partials.remove(&symbol) {
+            Some(partial) if partial.is_good() => self.parts(symbol, None).2.stale(StaleReason::NoSnapshot),
+            _ => Ok(0),
+        }
     }
 
     fn snapshot(
@@ -333,11 +346,19 @@ impl FrameSink<'_> {
         levels: &Levels,
         checksum: Option<u32>,
     ) -> Result<u32, NotDispatched> {
+        let is_partial = mode == SnapshotMode::Window;
+        if is_partial && self.books.get(&symbol).is_some_and(|books| !books.is_empty()) {
+            self.stats.partial_books.bump(1);
+            return Ok(0);
+        }
+        let ended = if is_partial { 0 } else { self.end_partial(symbol)? };
         let (connection, codec) = (self.connection, self.codec);
         let info = &codec.messages()[usize::from(message)];
-        let (books, checks, mut to) = self.parts(symbol, venue_time);
-        let mut check = checks.of(to.stats, info, symbol, levels, checksum);
+        let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
+        let mut to = BookEvents::new(publisher, stats, owed, symbol, venue_time, self.received_time);
+        let mut check = self.checks.of(stats, info, symbol, levels, checksum);
+        let books = if is_partial { &mut *self.partials } else { &mut *self.books };
         let books = books.entry(symbol).or_default();
-        books.snapshot(connection, ids, mode, levels, &mut check, &mut to)
+        Ok(ended + books.snapshot(connection, ids, mode, levels, &mut check, &mut to)?)
     }
 }

@@ -19,7 +19,7 @@ impl Feed {
         self.kept.forget(None, None);
         self.candles.forget(None, None);
         self.windows.lose(None);
-        self.books.values_mut().for_each(SymbolBooks::reset);
+        self.books.values_mut().chain(self.partials.values_mut()).for_each(SymbolBooks::reset);
         self.lose(received_time, |_| true);
         self.owed.publish(&mut self.publisher, &self.stats)
     }
@@ -42,9 +42,9 @@ impl Feed {
         self.candles.forget(Some(connection), None);
         self.windows.lose(Some(connection));
         let (mut events, mut stale) = (0, BTreeSet::new());
-        for (&symbol, books) in &mut self.books {
+        for (&symbol, books) in self.books.iter_mut().chain(&mut self.partials) {
             let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);
-            let mut to = BookEvents { publisher, stats, owed, symbol, venue_time: None, received_time };
+            let mut to = BookEvents::new(publisher, stats, owed, symbol, None, received_time);
             match books.lose(connection, &mut to)? {
                 Some(n) => events += n,
                 None => drop(stale.insert(symbol)),

@@ -69,6 +69,8 @@ pub struct FeedStats {
     pub frame_restarts: Counter,
     /// Frames that were dropped, as their connection sent them or later ones before.
     pub old_frames: Counter,
+    /// Partial books that were not published, as a connection assembles the book of their symbol.
+    pub partial_books: Counter,
     /// Diffs and snapshots that are older than their book.
     pub old_books: Counter,
     /// Diffs that were received before.
@@ -131,6 +133,7 @@ impl FeedStats {
             frame_gaps: Counter::default(),
             frame_restarts: Counter::default(),
             old_frames: Counter::default(),
+            partial_books: Counter::default(),
             old_books: Counter::default(),
             repeated_diffs: Counter::default(),
             heartbeats: Counter::default(),

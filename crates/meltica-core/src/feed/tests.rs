@@ -21,6 +21,7 @@ mod numbers;
 mod restart;
 mod source;
 mod trades;
+mod windows;
 
 const DEPTH: usize = 25;
 

@@ -43,6 +43,7 @@ impl Engine {
         let count = |side| self.book.ladder(side).len() as u32;
         (out.bid_count, out.ask_count) = (count(Side::Buy), count(Side::Sell));
         (out.first_update_id, out.last_update_id) = (self.update_id(), self.update_id());
+        (out.bid_horizon, out.ask_horizon) = (None, None);
         out.checksum = None;
     }
 }

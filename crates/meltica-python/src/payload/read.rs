@@ -221,7 +221,9 @@ fn book_from_dict(f: &Fields<'_, '_>) -> PyResult<Book> {
     let scale = |part: fn(&(Decimal, Decimal)) -> Decimal| {
         bids.iter().chain(&asks).map(|level| part(level).scale()).max().unwrap_or(0)
     };
-    let (price_scale, quantity_scale) = (scale(|l| l.0), scale(|l| l.1));
+    let horizons = [f.opt_number("bidHorizon")?, f.opt_number("askHorizon")?];
+    let of_horizons = horizons.iter().flatten().map(|price| price.scale()).max().unwrap_or(0);
+    let (price_scale, quantity_scale) = (scale(|l| l.0).max(of_horizons), scale(|l| l.1));
     let mantissa = |value: Decimal, scale: u8| {
         let fits = value.rescale(scale).and_then(|v| i64::try_from(v.mantissa()).ok());
         fits.ok_or_else(|| value_error(format!("book: {value} does not fit 64 bits with {scale} places")))
@@ -233,7 +235,10 @@ fn book_from_dict(f: &Fields<'_, '_>) -> PyResult<Book> {
         side.iter().map(level).collect()
     };
     let count = |key: &str, len: usize| f.opt_value(key, "a whole number").map(|n| n.unwrap_or(len as u32));
+    let horizon = |i: usize| horizons[i].map(|price| mantissa(price, price_scale)).transpose();
     Ok(Book {
+        bid_horizon: horizon(0)?,
+        ask_horizon: horizon(1)?,
         bid_count: count("bidCount", bids.len())?,
         ask_count: count("askCount", asks.len())?,
         bids: levels(&bids)?,

@@ -3,7 +3,9 @@
 use super::{price, quantity};
 use crate::convert::{json_loads, rfc3339};
 use meltica_core::decimal::Decimal;
-use meltica_core::event::{Book, ExecReport, Liquidity, Nanos, Payload, ShortText, Side, TimeInForce};
+use meltica_core::event::{
+    Book, ExecReport, Liquidity, Nanos, Payload, PriceLevel, ShortText, Side, TimeInForce,
+};
 use meltica_core::instrument::{Instrument, OptionType};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -137,6 +139,9 @@ pub fn book_to_dict<'py>(
     }
     out.opt("checksum", book.checksum.map(|c| c.to_string()))?;
     out.put("bidCount", book.bid_count)?.put("askCount", book.ask_count)?;
+    let horizon = |at: Option<i64>| at.map(|at| price(book, PriceLevel { price: at, quantity: 0 }));
+    out.opt_number("bidHorizon", horizon(book.bid_horizon))?;
+    out.opt_number("askHorizon", horizon(book.ask_horizon))?;
     let id = |id: u64| (id != 0).then_some(id);
     out.opt("firstUpdateId", id(book.first_update_id))?.opt("finalUpdateId", id(book.last_update_id))?;
     stamp(&out, venue_time)?;

@@ -133,17 +133,23 @@ fn change_of(plane: &mut Plane, id: u64, [price, quantity]: [&str; 2], text: &st
     texts(plane.run(frame.as_bytes()))
 }
 
-fn change(plane: &mut Plane, id: u64, checksum: u32) -> Vec<String> {
-    let frame = format!(
+fn update(id: u64, checksum: u32) -> String {
+    format!(
         r#"{{"e":"depthUpdate","E":{id},"s":"BTCUSDT","U":{id},"u":{id},"b":[["1.50","{id}"]],"a":[],"c":{checksum}}}"#
-    );
-    texts(plane.run(frame.as_bytes()))
+    )
+}
+
+fn change(plane: &mut Plane, id: u64, checksum: u32) -> Vec<String> {
+    texts(plane.run(update(id, checksum).as_bytes()))
 }
 
 #[test]
 fn a_book_without_its_checksum_is_stale_until_a_snapshot() {
     let mut plane = plane();
-    assert_eq!(change(&mut plane, 101, crc32("1.5:101:2:1:1:1")), ["101"]);
+    let right = crc32("1.5:101:2:1:1:1");
+    let frame = plane.run(update(101, right).as_bytes());
+    assert!(matches!(&frame[0].payload, Payload::Book(book) if book.checksum == Some(right)), "{frame:?}");
+    drop(frame);
     assert_eq!(change(&mut plane, 102, 0), ["102"], "none was sent");
     assert_eq!(change(&mut plane, 103, 7), ["checksum"]);
     assert_eq!(plane.feed.unsynced(), [SymbolId::intern("BTC-USDT")]);
