@@ -81,6 +81,8 @@ pub struct MessageInfo {
 #[derive(Debug)]
 pub struct Codec {
     name: String,
+    /// The venue of the instruments.
+    venue: String,
     infos: Vec<MessageInfo>,
     messages: Vec<plan::Message>,
     tables: compile::Tables,
@@ -141,6 +143,11 @@ impl Codec {
     /// Returns the names of the categories; a single empty one if they are not distinguished.
     pub fn categories(&self) -> impl Iterator<Item = &str> {
         self.symbols.iter().map(|rule| &*rule.category)
+    }
+
+    /// Returns whether quantities of derivatives are contracts in a category.
+    pub fn counts_contracts(&self, category: usize) -> bool {
+        self.symbols.get(category).is_some_and(|rule| rule.contracts)
     }
 
     /// Returns the canonical symbol of the venue's text in a category, or `None` if its rule does not match.

@@ -7,6 +7,7 @@ mod books;
 mod candles;
 mod checks;
 mod connections;
+mod contracts;
 mod events;
 mod frame;
 mod kept;
@@ -31,6 +32,7 @@ use books::{Books, SymbolBooks};
 use candles::Candles;
 use checks::Checks;
 use connections::Connections;
+use contracts::Contracts;
 use events::{BookEvents, publish, publish_book};
 use frame::FrameSink;
 use kept::KeptTickers;
@@ -53,6 +55,7 @@ pub struct Feed {
     kept: KeptTickers,
     candles: Candles,
     checks: Checks,
+    contracts: Contracts,
     owed: OwedNotices,
     stats: Arc<FeedStats>,
     /// Whether the venue's times are the received times of messages, and the latest of them.
@@ -83,6 +86,7 @@ impl Feed {
             kept: KeptTickers::default(),
             candles: Candles::default(),
             checks: Checks::default(),
+            contracts: Contracts::default(),
             owed: OwedNotices::default(),
             stats,
             by_venue_time: false,
@@ -131,8 +135,9 @@ impl Feed {
             return Ok(FeedOutcome { bad: 1, ..FeedOutcome::default() });
         };
         let codec = Arc::clone(decoder.codec());
+        let category = self.categories.get(&connection).copied().unwrap_or_default();
         if !self.categories.is_empty() {
-            decoder.set_category(self.categories.get(&connection).copied().unwrap_or_default());
+            decoder.set_category(category);
         }
         let unknown_enums = decoder.unknown_enums();
         self.connections.select(connection);
@@ -147,6 +152,8 @@ impl Feed {
             kept: &mut self.kept,
             candles: &mut self.candles,
             checks: &mut self.checks,
+            contracts: &mut self.contracts,
+            in_contracts: codec.counts_contracts(category),
             owed: &mut self.owed,
             stats: &self.stats,
             source,
@@ -271,6 +278,7 @@ impl Feed {
         }
         if let Payload::Instrument(instrument) = &payload {
             self.checks.list(origin.symbol, instrument);
+            self.contracts.list(origin.symbol, instrument);
         }
         // An event about the account does not depend on what is known of the market.
         if !origin.kind.is_private() {

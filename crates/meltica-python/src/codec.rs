@@ -229,6 +229,7 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         ("Trade", Role::Event(Kind::Trade)),
         ("Ticker", Role::Event(Kind::Ticker)),
         ("KlineSummary", Role::Event(Kind::KlineSummary)),
+        ("InstrumentUpdate", Role::Event(Kind::InstrumentUpdate)),
         ("BookDiff", Role::BookDiff),
         ("BookSnapshot", Role::BookSnapshot),
         ("Control", Role::Control),
@@ -266,6 +267,7 @@ fn symbol_rule(object: &Any<'_>) -> PyResult<SymbolRule> {
         suffixes: pairs(object, "suffixes")?,
         contract: get(object, "contract")?,
         pairs_only: get(object, "pairs_only")?,
+        contracts: get(object, "contracts")?,
     })
 }
 

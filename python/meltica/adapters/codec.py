@@ -21,7 +21,11 @@ element of the outer one. `each="[]"` is an array on top::
 Fields by role (* is required): `Trade` id (ident), side (names), price*, quantity*; `Ticker` last, bid,
 bid_quantity, ask, ask_quantity, volume_24h; `KlineSummary` open*, close*, high*, low*, volume*, open_time*
 (time), close_time (time), interval (text, or names of intervals such as `1m`, from which the end follows),
-closed (flag; without it, the next candle closes one). All others are decimals. Book messages have `levels`
+closed (flag; without it, the next candle closes one); `InstrumentUpdate` price_increment,
+quantity_increment, min_quantity, max_quantity, min_notional, max_notional, price_precision,
+quantity_precision (those of the increments where not declared), contract_value, contract_multiplier,
+contract_currency (text), status (names of `Trading` and `Halted`; any other text halts). All others are
+decimals. Book messages have `levels`
 and no fields. Control messages have `matches` only.
 """
 
@@ -29,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Role = Literal["Trade", "Ticker", "KlineSummary", "BookDiff", "BookSnapshot", "Control"]
+Role = Literal["Trade", "Ticker", "KlineSummary", "InstrumentUpdate", "BookDiff", "BookSnapshot", "Control"]
 """What a message becomes: an event by itself, or changed or all levels of a book. `Control` is not market
 data: an acknowledgement, a heartbeat or an error, which the adapter handles.
 """
@@ -83,9 +87,13 @@ class SymbolRule:
     contract: str | None = None
     """Third part of the symbols that consist of base and quote only, such as `PERP`."""
     pairs_only: bool = False
-    """Whether other symbols than `BASE-QUOTE` are refused.
+    """Whether other symbols than `BASE-QUOTE` are refused."""
+    contracts: bool = False
+    """Whether the venue counts the quantities of other symbols than `BASE-QUOTE` in contracts.
 
-    For a venue that counts its derivatives in contracts, since quantities of events are in the base currency.
+    They are converted to the base currency, exactly, by the value of a contract in the instrument list:
+    `InstrumentUpdate`s of the stream or of the adapter. Without one, and if the value is not in the base
+    currency (inverse contracts), market data of the symbol is refused and counted.
     """
 
 

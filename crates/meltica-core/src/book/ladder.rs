@@ -5,6 +5,7 @@
 //! because most removed levels return. The levels of a diff are sorted, so each search gallops from the result of the
 //! previous one.
 
+use super::BookAssembler;
 use crate::event::PriceLevel;
 
 /// Positions this close to the best level are removed at once, as that is cheap and a tombstone would slow down copies.
@@ -40,6 +41,11 @@ impl<const ASKS: bool> Ladder<ASKS> {
     /// Returns the worst price.
     pub fn worst(&self) -> Option<i64> {
         self.levels.iter().find(|level| level.quantity != 0).map(|level| Self::flip(level.price))
+    }
+
+    /// Returns the largest quantity; 0 without levels.
+    pub fn largest(&self) -> i64 {
+        self.levels.iter().map(|level| level.quantity).max().unwrap_or_default()
     }
 
     /// Removes all levels.
@@ -174,5 +180,17 @@ impl<const ASKS: bool> Ladder<ASKS> {
             }
         }
         low + levels[low..high].partition_point(|level| level.price < key)
+    }
+}
+
+impl BookAssembler {
+    /// Returns the digits after the point of each quantity.
+    pub fn quantity_scale(&self) -> u8 {
+        self.quantity_scale
+    }
+
+    /// Returns the largest quantity of a level, as a mantissa.
+    pub fn largest_quantity(&self) -> i64 {
+        self.bids.largest().max(self.asks.largest())
     }
 }

@@ -333,6 +333,22 @@ fn infos(messages: Vec<MessageSpec>) -> Vec<MessageInfo> {
     messages.into_iter().zip(windows).map(info).collect()
 }
 
+/// Returns the name of the venue of a codec's instruments.
+fn venue(codec: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name: String = codec.chars().map(upper).take(20).collect();
+    format!("{name:_<2}")
+}
+
+/// Returns whether the events of each kind depend on earlier ones.
+fn stateful(spec: &CodecSpec) -> [bool; Kind::COUNT] {
+    let mut stateful = [false; Kind::COUNT];
+    stateful[Kind::Ticker as usize] = spec.messages.iter().any(|message| message.keep);
+    stateful[Kind::InstrumentUpdate as usize] = true;
+    stateful[Kind::KlineSummary as usize] = spec.messages.iter().any(is_closed_by_next);
+    stateful
+}
+
 /// Implements [`Codec::compile`].
 pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     let mut compiler = Compiler { rows: vec![RowSpec::default()], ..Compiler::default() };
@@ -373,10 +389,9 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     if !faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults });
     }
-    let mut stateful = [false; Kind::COUNT];
-    stateful[Kind::Ticker as usize] = spec.messages.iter().any(|message| message.keep);
-    stateful[Kind::KlineSummary as usize] = spec.messages.iter().any(is_closed_by_next);
+    let stateful = stateful(&spec);
     Ok(Codec {
+        venue: venue(&spec.name),
         name: spec.name,
         infos: infos(spec.messages),
         messages: complete(messages, &tables.eaches),

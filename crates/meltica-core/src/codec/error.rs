@@ -27,6 +27,7 @@ pub enum Fault {
     TooManySymbols,
     BadLevel,
     BadSide,
+    BadInstrument,
     ArrayOnPath,
     TimeInSeconds,
     TimeInMillis,
@@ -36,7 +37,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Truncated,
         Self::Syntax,
         Self::TrailingBytes,
@@ -57,6 +58,7 @@ impl Fault {
         Self::TooManySymbols,
         Self::BadLevel,
         Self::BadSide,
+        Self::BadInstrument,
         Self::ArrayOnPath,
         Self::TimeInSeconds,
         Self::TimeInMillis,
@@ -96,6 +98,9 @@ impl Fault {
             Self::TooManySymbols => ("too_many_symbols", "fewer distinct symbols"),
             Self::BadLevel => {
                 ("bad_level", "a level of the declared row: an array for positions, an object for keys")
+            }
+            Self::BadInstrument => {
+                ("bad_instrument", "values that agree with each other and with the symbol")
             }
             Self::BadSide => ("bad_side", "one of the declared sides of a level"),
             Self::ArrayOnPath => (

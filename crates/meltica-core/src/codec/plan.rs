@@ -225,8 +225,10 @@ pub(super) enum Conversion {
     Id,
     Time(TimeUnit),
     Text,
+    /// The venue's texts, and whether each means that trading is halted.
+    Status(Vec<(Box<[u8]>, bool)>),
     /// The venue's texts, and the name and length of each interval.
-    Interval(Vec<(Box<[u8]>, (ShortText, Interval))>),
+    Interval(Vec<(Box<[u8]>, ShortText, Interval)>),
     Bool,
 }
 

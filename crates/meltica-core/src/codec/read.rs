@@ -1,5 +1,7 @@
 //! The conversion of a message: symbol, time, ids and numbers.
 
+mod instrument;
+
 use super::error::{Fail, Fault};
 use super::field_map::{FieldMap, Span, TokenKind};
 use super::interval::Interval;
@@ -66,7 +68,12 @@ impl<'a> Reader<'a> {
             Some((slot, mode)) => Some(self.id(slot, mode)?),
             None => None,
         };
-        self.payload(kind, message, id)?;
+        if kind == Kind::InstrumentUpdate {
+            let instrument = self.instrument(&codec.venue, symbol, &message.fields)?;
+            *self.payload = Payload::Instrument(Box::new(instrument));
+        } else {
+            self.payload(kind, message, id)?;
+        }
         let met = if message.keep { self.met(&message.fields) } else { 0 };
         let payload = &mut *self.payload;
         sink.message(Ok(Decoded::Event { message: index, kind, symbol, venue_time, id, met, payload }));
@@ -423,9 +430,9 @@ impl<'a> Reader<'a> {
             return Ok((self.short(field)?, None));
         };
         let Some(text) = self.field(field, Fault::BadText)? else { return Ok((None, None)) };
-        let found = names.iter().find(|(name, _)| **name == *text);
+        let found = names.iter().find(|(name, ..)| **name == *text);
         *self.unknown_enums += u64::from(found.is_none());
-        Ok(found.map_or((None, None), |(_, (name, interval))| (Some(*name), Some(*interval))))
+        Ok(found.map_or((None, None), |(_, name, interval)| (Some(*name), Some(*interval))))
     }
 
     fn bool(&mut self, field: Option<&Field>) -> Scan<Option<bool>> {

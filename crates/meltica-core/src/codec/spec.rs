@@ -50,6 +50,8 @@ pub struct SymbolRule {
     pub contract: Option<String>,
     /// Whether texts of other symbols than `BASE-QUOTE` are refused, for a venue whose derivatives are not in base.
     pub pairs_only: bool,
+    /// Whether the quantities of other symbols than `BASE-QUOTE` are contracts, which the feed converts to base.
+    pub contracts: bool,
 }
 
 /// The wrapper of combined streams, `{"stream": "btcusdt@depth", "data": {..}}`.

@@ -22,6 +22,8 @@ pub(super) struct Symbols {
     suffixes: Vec<(String, String)>,
     contract: Option<String>,
     pairs_only: bool,
+    /// Whether the quantities of other symbols than pairs are contracts.
+    pub contracts: bool,
 }
 
 impl Symbols {
@@ -67,8 +69,8 @@ impl Symbols {
             fault("", "expected quotes, a separator, suffixes or explicit symbols".into());
         }
         let (category, separator, contract) = (category.to_owned(), rule.separator, rule.contract);
-        let pairs_only = rule.pairs_only;
-        Self { category, quotes, separator, explicit, aliases, suffixes, contract, pairs_only }
+        let (pairs_only, contracts) = (rule.pairs_only, rule.contracts);
+        Self { category, quotes, separator, explicit, aliases, suffixes, contract, pairs_only, contracts }
     }
 
     /// Returns the canonical symbol of the venue's text.

@@ -1,6 +1,7 @@
 //! Publishes and counts the events of a feed.
 
 use super::FeedStats;
+use super::contracts::{Factor, Unit};
 use super::notices::OwedNotices;
 use crate::book::BookAssembler;
 use crate::dispatch::{NotDispatched, Origin, Publisher, Wanted};
@@ -67,6 +68,8 @@ pub(super) struct BookEvents<'f> {
     pub received_time: Nanos,
     /// The venue's checksum of the next book.
     pub checksum: Option<u32>,
+    /// The unit of the quantities of assembled books.
+    pub unit: Unit,
 }
 
 impl<'f> BookEvents<'f> {
@@ -78,7 +81,8 @@ impl<'f> BookEvents<'f> {
         venue_time: Option<Nanos>,
         received_time: Nanos,
     ) -> Self {
-        Self { publisher, stats, owed, symbol, venue_time, received_time, checksum: None }
+        let (checksum, unit) = (None, Unit::Base);
+        Self { publisher, stats, owed, symbol, venue_time, received_time, checksum, unit }
     }
 
     fn origin(&self, kind: Kind) -> Origin {
@@ -86,11 +90,22 @@ impl<'f> BookEvents<'f> {
     }
 
     pub fn book(&mut self, book: &BookAssembler, first: u64) -> Result<u32, NotDispatched> {
+        let factor = match self.unit {
+            Unit::Base => None,
+            Unit::Contract(size) => match Factor::new(book, size) {
+                Some(factor) => Some(factor),
+                None => return self.stale(StaleReason::Overflow),
+            },
+            Unit::Unknown | Unit::Inverse => return Ok(0),
+        };
         let (origin, checksum) = (self.origin(Kind::BookSnapshot), self.checksum.take());
         publish_book(self.publisher, self.stats, origin, |slot, depth| {
             book.copy_top(depth as usize, slot);
             slot.first_update_id = first;
             slot.checksum = checksum;
+            if let Some(factor) = factor {
+                factor.apply(slot);
+            }
         })
     }
 

@@ -4,6 +4,7 @@ use super::books::{Books, SymbolBooks};
 use super::candles::Candles;
 use super::checks::Checks;
 use super::connections::Connections;
+use super::contracts::{Contracts, Refusal, Unit};
 use super::events::{BookEvents, publish};
 use super::kept::KeptTickers;
 use super::notices::OwedNotices;
@@ -28,6 +29,9 @@ pub(super) struct FrameSink<'f> {
     pub kept: &'f mut KeptTickers,
     pub candles: &'f mut Candles,
     pub checks: &'f mut Checks,
+    pub contracts: &'f mut Contracts,
+    /// Whether the quantities of derivatives are contracts on this connection.
+    pub in_contracts: bool,
     pub owed: &'f mut OwedNotices,
     pub stats: &'f FeedStats,
     pub source: Source,
@@ -94,7 +98,7 @@ impl Sink for FrameSink<'_> {
 impl FrameSink<'_> {
     #[inline]
     fn dispatch(&mut self, message: Result<Decoded<'_>, DecodeError>) -> Result<u32, NotDispatched> {
-        let received_time = self.received_time;
+        let (received_time, bad) = (self.received_time, self.outcome.bad);
         let dispatched = match message {
             Ok(Decoded::Event { message, kind, symbol, venue_time, id, met, payload }) => {
                 let origin = Origin { kind, symbol, venue_time, received_time };
@@ -108,7 +112,7 @@ impl FrameSink<'_> {
                 let mode = mode.unwrap_or(SnapshotMode::Joins);
                 match self.source.symbol(symbol, self.only_symbol) {
                     Ok(symbol) => self.snapshot(message, symbol, venue_time, (ids, mode), levels, checksum),
-                    Err((kind, text)) => return Ok(self.bad(kind, text)),
+                    Err((kind, text)) => Ok(self.bad(kind, text)),
                 }
             }
             Ok(Decoded::Unwanted { kind, symbol }) => {
@@ -136,10 +140,10 @@ impl FrameSink<'_> {
                 let text = self.codec.describe(&error);
                 self.bad(error.kind(), text);
                 self.forget(&error);
-                return self.lose_books(&error);
+                self.lose_books(&error)
             }
         };
-        self.outcome.decoded += 1;
+        self.outcome.decoded += u32::from(self.outcome.bad == bad);
         dispatched
     }
 
@@ -163,7 +167,11 @@ impl FrameSink<'_> {
         if let Payload::Trade(trade) = payload {
             trade.late = seen.is_late;
         }
-        Ok(notices + self.event(info, origin, payload)?)
+        Ok(notices
+            + match self.list_and_convert(origin.symbol, payload) {
+                Ok(()) => self.event(info, origin, payload)?,
+                Err((kind, text)) => self.bad(kind, text),
+            })
     }
 
     /// Publishes an event, unless it is a candle that is wrong or repeated. Of a ticker that is crossed, bid and ask are
@@ -192,7 +200,6 @@ impl FrameSink<'_> {
                 self.stats.repeated_candles.bump(1);
                 return Ok(0);
             }
-            Payload::Instrument(instrument) => self.checks.list(origin.symbol, instrument),
             _ => {}
         }
         publish(self.publisher, self.stats, self.wanted, origin, payload)
@@ -212,6 +219,29 @@ impl FrameSink<'_> {
             events += publish(self.publisher, self.stats, self.wanted, origin, payload)?;
         }
         Ok(events)
+    }
+
+    /// Counts a message of a book whose quantities cannot be converted to base.
+    #[inline]
+    fn check_unit(&mut self, symbol: SymbolId) {
+        if self.in_contracts
+            && let Some((kind, text)) = self.contracts.unit(symbol).refusal(symbol)
+        {
+            self.bad(kind, text);
+        }
+    }
+
+    /// Takes what an instrument says of books and contracts, and converts the quantities of an event to base.
+    #[inline]
+    fn list_and_convert(&mut self, symbol: SymbolId, payload: &mut Payload) -> Result<(), Refusal> {
+        if let Payload::Instrument(instrument) = payload {
+            self.checks.list(symbol, instrument);
+            self.contracts.list(symbol, instrument);
+        }
+        if !self.in_contracts {
+            return Ok(());
+        }
+        self.contracts.count(symbol).convert(symbol, payload)
     }
 
     /// Completes a ticker with the values kept before. Returns whether it has a value of its own.
@@ -295,7 +325,9 @@ impl FrameSink<'_> {
     ) -> (&mut Books, &mut Checks, BookEvents<'_>) {
         let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
         let received_time = self.received_time;
-        let to = BookEvents::new(publisher, stats, owed, symbol, venue_time, received_time);
+        let unit = if self.in_contracts { self.contracts.count(symbol) } else { Unit::Base };
+        let mut to = BookEvents::new(publisher, stats, owed, symbol, venue_time, received_time);
+        to.unit = unit;
         (self.books, self.checks, to)
     }
 
@@ -322,7 +354,9 @@ impl FrameSink<'_> {
         let (books, checks, mut to) = self.parts(symbol, venue_time);
         let mut check = checks.of(to.stats, info, symbol, levels, checksum);
         let books = books.entry(symbol).or_default();
-        Ok(ended + books.diff(connection, ids, levels, &mut check, &mut to)?)
+        let events = books.diff(connection, ids, levels, &mut check, &mut to)?;
+        self.check_unit(symbol);
+        Ok(ended + events)
     }
 
     /// Ends the partial book of a symbol whose book is assembled from now on, and is not good yet.
@@ -359,6 +393,11 @@ impl FrameSink<'_> {
         let mut check = self.checks.of(stats, info, symbol, levels, checksum);
         let books = if is_partial { &mut *self.partials } else { &mut *self.books };
         let books = books.entry(symbol).or_default();
-        Ok(ended + books.snapshot(connection, ids, mode, levels, &mut check, &mut to)?)
+        if self.in_contracts {
+            to.unit = self.contracts.count(symbol);
+        }
+        let events = books.snapshot(connection, ids, mode, levels, &mut check, &mut to)?;
+        self.check_unit(symbol);
+        Ok(ended + events)
     }
 }

@@ -45,6 +45,7 @@ impl Feed {
         for (&symbol, books) in self.books.iter_mut().chain(&mut self.partials) {
             let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);
             let mut to = BookEvents::new(publisher, stats, owed, symbol, None, received_time);
+            to.unit = self.contracts.unit(symbol);
             match books.lose(connection, &mut to)? {
                 Some(n) => events += n,
                 None => drop(stale.insert(symbol)),

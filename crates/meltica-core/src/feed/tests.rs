@@ -15,6 +15,7 @@ mod beliefs;
 mod candles;
 mod checksums;
 mod connections;
+mod contracts;
 mod faults;
 mod kept;
 mod numbers;

@@ -75,6 +75,17 @@ fn present(payload: &Payload) -> Vec<&'static str> {
             ("interval", k.interval.is_some()),
             ("closed", k.closed.is_some()),
         ],
+        Payload::Instrument(i) => &[
+            ("price_increment", i.price_increment.is_some()),
+            ("quantity_increment", i.quantity_increment.is_some()),
+            ("min_quantity", i.min_quantity.is_some()),
+            ("max_quantity", i.max_quantity.is_some()),
+            ("min_notional", i.min_notional.is_some()),
+            ("max_notional", i.max_notional.is_some()),
+            ("price_precision", i.price_precision.is_some()),
+            ("quantity_precision", i.quantity_precision.is_some()),
+            ("contract_value", i.contract_value.is_some()),
+        ],
         _ => &[],
     };
     fields.iter().filter(|(_, is_present)| *is_present).map(|(name, _)| *name).collect()

@@ -34,6 +34,20 @@ const KLINE: Schema = &[
     ("interval", "text or enum", false),
     ("closed", "bool", false),
 ];
+const INSTRUMENT: Schema = &[
+    ("price_increment", "decimal", false),
+    ("quantity_increment", "decimal", false),
+    ("min_quantity", "decimal", false),
+    ("max_quantity", "decimal", false),
+    ("min_notional", "decimal", false),
+    ("max_notional", "decimal", false),
+    ("price_precision", "decimal", false),
+    ("quantity_precision", "decimal", false),
+    ("contract_value", "decimal", false),
+    ("contract_multiplier", "decimal", false),
+    ("contract_currency", "text", false),
+    ("status", "enum", false),
+];
 
 /// Returns the fields of a role, or `None` for a kind that is not decoded from frames.
 fn schema(role: Role) -> Option<Schema> {
@@ -41,6 +55,7 @@ fn schema(role: Role) -> Option<Schema> {
         Role::Event(Kind::Trade) => Some(TRADE),
         Role::Event(Kind::Ticker) => Some(TICKER),
         Role::Event(Kind::KlineSummary) => Some(KLINE),
+        Role::Event(Kind::InstrumentUpdate) => Some(INSTRUMENT),
         Role::Event(_) => None,
         Role::BookDiff | Role::BookSnapshot | Role::Control => Some(&[]),
     }
@@ -71,7 +86,10 @@ impl Compiler {
         let Some(schema) = schema(spec.role) else {
             self.fault(
                 &spec.name,
-                format_args!("expected a Trade, Ticker or KlineSummary, saw {:?}", spec.role),
+                format_args!(
+                    "expected a Trade, Ticker, KlineSummary or InstrumentUpdate, saw {:?}",
+                    spec.role
+                ),
             );
             return Vec::new();
         };
@@ -120,17 +138,24 @@ impl Compiler {
             Convert::Enum(names) if field.name == "interval" => {
                 let mut intervals = Vec::new();
                 for (text, name) in names {
-                    match (Interval::parse(name), ShortText::new(name)) {
-                        (Some(length), Some(name)) => {
-                            intervals.push((text.as_bytes().into(), (name, length)))
-                        }
-                        _ => {
-                            let text = "expected an interval such as 1m, 4h or 1d, saw";
-                            self.fault(place, format_args!("{text} {name:?}"));
-                        }
+                    if let (Some(length), Some(name)) = (Interval::parse(name), ShortText::new(name)) {
+                        intervals.push((text.as_bytes().into(), name, length));
+                    } else {
+                        let text = "expected an interval such as 1m, 4h or 1d, saw";
+                        self.fault(place, format_args!("{text} {name:?}"));
                     }
                 }
                 Conversion::Interval(intervals)
+            }
+            Convert::Enum(names) if field.name == "status" => {
+                let mut statuses = Vec::new();
+                for (text, name) in names {
+                    match name.as_str() {
+                        "Trading" | "Halted" => statuses.push((text.as_bytes().into(), name == "Halted")),
+                        _ => self.fault(place, format_args!("expected Trading or Halted, saw {name:?}")),
+                    }
+                }
+                Conversion::Status(statuses)
             }
             Convert::Enum(names) => {
                 let mut sides = Vec::new();

@@ -165,6 +165,7 @@ fn faults_of_a_rule_name_its_part() {
         suffixes: pairs(&[("", "PERP"), ("P", "-PERP")]),
         contract: Some("A-".into()),
         pairs_only: false,
+        contracts: false,
     };
     let mut spec = binance_spec();
     spec.symbols =
