@@ -1,9 +1,9 @@
-//! Decodes one frame and compares the result with a plain JSON parser: both must accept the same JSON and return the same
-//! numbers.
+//! Decodes one frame with the codecs of five venues and compares the results with a plain JSON parser: both must accept the
+//! same JSON and return the same numbers.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meltica_core::codec::fixtures::{TRADE, binance_spec};
+use meltica_core::codec::fixtures::{TRADE, VENUES, binance_spec};
 use meltica_core::codec::{Codec, DecodeError, Decoded, Decoder, Fault};
 use meltica_core::decimal::Decimal;
 use meltica_core::event::{Payload, Side};
@@ -15,9 +15,28 @@ use std::sync::{Arc, LazyLock};
 static CODEC: LazyLock<Arc<Codec>> =
     LazyLock::new(|| Codec::compile(binance_spec()).expect("the fixture compiles"));
 
+/// The codecs of the other venues.
+static OTHERS: LazyLock<[Arc<Codec>; 4]> =
+    LazyLock::new(|| VENUES.map(|venue| Codec::compile((venue.spec)()).expect("the fixture compiles")));
+
 fuzz_target!(|frame: &[u8]| {
-    let mut decoder = Decoder::new(Arc::clone(&CODEC), ProviderId::intern("fuzz"));
     let is_json = serde_json::from_slice::<IgnoredAny>(frame).is_ok();
+    for codec in &*OTHERS {
+        let mut decoder = Decoder::new(Arc::clone(codec), ProviderId::intern("fuzz"));
+        let check = |decoded: Result<Decoded<'_>, DecodeError>| match decoded {
+            Ok(Decoded::Unmatched) => assert!(is_json, "accepted text that is not JSON"),
+            // Elements before a fault of the frame are accepted, and texts that are declared.
+            Ok(_) => {}
+            Err(error) => {
+                let is_syntax_fault =
+                    matches!(error.fault, Fault::Syntax | Fault::Truncated | Fault::TrailingBytes);
+                assert!(!(is_syntax_fault && is_json), "refused JSON: {error}");
+                assert!(!codec.describe(&error).is_empty());
+            }
+        };
+        decoder.decode(frame, &mut (|_, _| true, check));
+    }
+    let mut decoder = Decoder::new(Arc::clone(&CODEC), ProviderId::intern("fuzz"));
     let check = |decoded: Result<Decoded<'_>, DecodeError>| match decoded {
         Ok(decoded) => {
             assert!(is_json, "accepted text that is not JSON");

@@ -96,12 +96,13 @@ fn text(u: &mut Unstructured) -> Result<TextSpec> {
 }
 
 fn condition(u: &mut Unstructured) -> Result<Match> {
-    Ok(match u.int_in_range(0..=4)? {
+    Ok(match u.int_in_range(0..=5)? {
         0 => Match::Equals(text(u)?, String::arbitrary(u)?),
         1 => Match::Present(path(u)?),
         2 => Match::Prefix(text(u)?, String::arbitrary(u)?),
         3 => Match::OneOf(text(u)?, many(u, 2, |u| u.arbitrary())?),
-        _ => Match::Absent(path(u)?),
+        4 => Match::Absent(path(u)?),
+        _ => Match::Whole(String::arbitrary(u)?),
     })
 }
 

@@ -136,6 +136,7 @@ FOR_ADAPTERS = [
     "text",
     "time",
     "unchecked",
+    "whole",
 ]
 
 FOR_TESTS = [

@@ -97,6 +97,8 @@ pub struct Codec {
     stateful: [bool; Kind::COUNT],
     max_frame: usize,
     max_levels: usize,
+    /// The frames that are not JSON but control messages, with the index of the message.
+    texts: Vec<(String, u16)>,
     /// The paths by slot.
     paths: Vec<String>,
     /// The slot that the path of each slot passes through last.
@@ -161,6 +163,7 @@ impl Codec {
         let message = message.map_or("", |info| &info.name);
         match self.paths.get(usize::from(error.slot)) {
             Some(path) => format!("{} {message} {path:?}: {error}", self.name),
+            None if message.is_empty() => format!("{}: {error}", self.name),
             None => format!("{} {message}: {error}", self.name),
         }
     }

@@ -91,9 +91,9 @@ fn condition(object: &Any<'_>) -> PyResult<Match> {
         "one_of" => Match::OneOf(at()?, get(object, "values")?),
         "present" => Match::Present(get(object, "path")?),
         "absent" => Match::Absent(get(object, "path")?),
+        "whole" => Match::Whole(get(object, "path")?),
         _ => {
-            let text =
-                "codec declaration: expected a condition equals, prefix, one_of, present or absent, saw";
+            let text = "codec declaration: expected equals, prefix, one_of, present, absent or whole, saw";
             return Err(CodecError::new_err(format!("{text} {op:?}")));
         }
     })

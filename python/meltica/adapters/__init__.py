@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         present,
         text,
         time,
+        whole,
     )
     from meltica.adapters.live.account import LiveAccount
     from meltica.adapters.live.adapter import LiveAdapter
@@ -153,6 +154,7 @@ __all__ = [
     "text",
     "time",
     "unchecked",
+    "whole",
 ]
 
 _MODULES = {
@@ -189,6 +191,7 @@ _MODULES = {
         "present",
         "text",
         "time",
+        "whole",
     ),
     "meltica.adapters.live.account": ("LiveAccount",),
     "meltica.adapters.live.adapter": ("LiveAdapter",),

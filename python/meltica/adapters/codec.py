@@ -111,9 +111,9 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A condition on a message; use `equals`, `prefix`, `one_of`, `present` and `absent`."""
+    """A condition on a message; use `equals`, `prefix`, `one_of`, `present`, `absent` and `whole`."""
 
-    op: Literal["equals", "prefix", "one_of", "present", "absent"]
+    op: Literal["equals", "prefix", "one_of", "present", "absent", "whole"]
     path: "str | Part"
     value: str | None = None
     values: tuple[str, ...] = ()
@@ -329,6 +329,11 @@ def present(path: str) -> Match:
 def absent(path: str) -> Match:
     """Holds when `path` does not have a value."""
     return Match("absent", path)
+
+
+def whole(text: str) -> Match:
+    """Holds when the frame is `text`, which is not JSON (`pong`): the only condition of a control message."""
+    return Match("whole", text)
 
 
 def decimal(sign: Sign = "positive") -> Convert:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -20,6 +20,9 @@ from meltica.adapters.replay.files import Recording, identify
 from meltica.backtest.replay import Replay, Run
 from meltica.errors import ReplayError
 from meltica.lambdas.base import Lambda
+
+if TYPE_CHECKING:
+    from meltica._core import Producer
 
 SAMPLES = 5
 """Kinds of frames of which one is shown."""
@@ -56,8 +59,10 @@ class _Seen:
     def report(self) -> dict[str, Any]:
         """Returns the counts, and the fields that were in no match."""
         names = [each.name for each in self.declared.fields]
-        if self.declared.levels is not None:
-            names += ["bids", "asks"]
+        if (levels := self.declared.levels) is not None:
+            names += ["bids", "asks"] if levels.checksum is None else ["bids", "asks", "checksum"]
+        if self.declared.venue_time is not None:
+            names.append("venue_time")
         never = [name for name in names if not self.present[name]] if self.matched else []
         return {
             "name": self.declared.name,
@@ -117,13 +122,14 @@ class CodecCheck:
                         self._decode(path, number, connection, frame)
                     else:
                         self._refused.add(fault, frame, file=str(path), line=number, error=fault)
-        stats, books, waiting = self._replay()
-        never = sorted(set(waiting) - books)
+        producer, books = self._replay()
+        stats, unverified = producer.stats(), sorted(producer.unverified())
+        never = sorted(set(producer.unsynced()) - books)
         refused = sum(stats["errors"].values())
         failed = stats.get("checksums_failed", 0)
         decoded = sum(seen.matched for seen in self._seen.values())
         return {
-            "fits": bool(decoded and not (refused or never or failed)),
+            "fits": bool(decoded and not (refused or never or failed or unverified)),
             "codec": self._declaration.name,
             "frames": self._counts["frames"],
             "messages": [seen.report() for seen in self._seen.values()],
@@ -132,8 +138,8 @@ class CodecCheck:
             "unknown_names": stats["unknown_enums"],
             "books": {"synced": sorted(books), "never_synced": never},
             "checksums": {
-                outcome: stats.get(f"checksums_{outcome}", 0)
-                for outcome in ("verified", "failed", "unverified")
+                **{name: stats[f"checksums_{name}"] for name in ("verified", "failed", "unverified")},
+                "never_verified": unverified,
             },
             "gaps": stats["gaps"],
         }
@@ -154,7 +160,7 @@ class CodecCheck:
                 named = {} if name is None else {"message": name}
                 self._refused.add(_kind(message["error"]), frame, **place, **named, error=message["error"])
 
-    def _replay(self) -> tuple[dict[str, Any], set[str], list[str]]:
+    def _replay(self) -> "tuple[Producer, set[str]]":
         session = Replay(self._adapter, [Run(_Everything, "codec-check")])
         try:
             session.run()
@@ -166,7 +172,7 @@ class CodecCheck:
         for _, error, frame in producer.bad_frames():
             if not self._refused.has(_kind(error)):
                 self._refused.add(_kind(error), frame, error=error)
-        return producer.stats(), everything.books, producer.unsynced()
+        return producer, everything.books
 
 
 def lines(recording: Recording) -> Iterator[tuple[int, str, bytes, str | None]]:

@@ -1,5 +1,6 @@
 """`meltica codec`: checks codecs against recordings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import click
 
 from meltica.cli import JSON_HELP, BadInput, exit_codes
 from meltica.cli.tables import print_table
+
+SYMBOLS = 10
+"""Symbols that are named."""
 
 
 @click.group()
@@ -74,12 +78,18 @@ def _show(report: dict[str, Any]) -> None:
             click.echo(f"  {_sample(sample)}")
     if report["unknown_names"]:
         click.echo(f"unknown names: {report['unknown_names']:,}")
-    books, gaps = report["books"], report["gaps"]
-    never = f"; never synced: {', '.join(books['never_synced'])}" if books["never_synced"] else ""
-    click.echo(f"books: {len(books['synced'])} synced, {gaps:,} gaps{never}")
+    books, checksums = report["books"], report["checksums"]
     click.echo(
-        "checksums: " + ", ".join(f"{count:,} {outcome}" for outcome, count in report["checksums"].items())
+        f"books: {len(books['synced'])} synced, {report['gaps']:,} gaps"
+        f"{_listed('synced', books['synced'])}{_listed('never synced', books['never_synced'])}"
     )
+    counts = ", ".join(f"{checksums[name]:,} {name}" for name in ("verified", "failed", "unverified"))
+    click.echo(f"checksums: {counts}{_listed('never verified', checksums['never_verified'])}")
+
+
+def _listed(what: str, symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - SYMBOLS} more" if len(symbols) > SYMBOLS else ""
+    return f"; {what}: {', '.join(symbols[:SYMBOLS])}{more}" if symbols else ""
 
 
 def _sample(sample: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from meltica import KlineSummary, Ticker, Trade
 from meltica._core import Codec as Compiled
+from meltica._core import CodecError, Core
 from meltica.adapters import (
     NEWEST_LEVEL,
     Codec,
@@ -28,6 +29,7 @@ from meltica.adapters import (
     present,
     text,
     time,
+    whole,
 )
 from tests.support.codecs import deliver, texts, trade
 
@@ -217,6 +219,17 @@ def test_control_messages_are_apart_from_unknown_ones_and_no_frame_is_fatal() ->
     assert texts(result) == ["BTC-USD 1 1 1", "BTC-USD 2 1 1"]
     stats = result.stats
     assert (stats["control"], stats["ignored"], stats["errors"]) == (2, 4, {"truncated": 1})
+
+
+def test_a_text_that_is_not_json_is_a_control_message_where_it_is_declared() -> None:
+    pong = Message(name="pong", role="Control", matches=(whole("pong"),))
+    producer = Core().producer("venue", Compiled(codec(pong, trade(matches=(present("p"),)))))
+    for frame in (b"pong", b"ping", b"pong ", b'{"news":1}'):
+        producer.feed(frame, 1)
+    stats = producer.stats()
+    assert (stats["control"], stats["unmatched"], stats["errors"]) == (1, 1, {"syntax": 2})
+    with pytest.raises(CodecError, match=r"two\.matches: expected whole as the only condition"):
+        Compiled(codec(Message(name="two", role="Control", matches=(whole("pong"), present("op")))))
 
 
 # Symbols.

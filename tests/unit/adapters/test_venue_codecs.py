@@ -155,7 +155,7 @@ def test_each_lost_frame_is_noticed(name: str) -> None:
 @EVERY_VENUE
 def test_nothing_of_a_session_is_refused(name: str) -> None:
     result = run(name)
-    assert {frame for _, _, frame in result.bad_frames} <= {b"pong"}
+    assert not result.bad_frames
     assert result.stats["gaps"] == 0
     symbols = {i.symbol for i in result.session.instruments}
     assert {event.symbol for event in result.of(BookSnapshot)} == symbols

@@ -204,3 +204,44 @@ def test_symbols_are_those_of_the_category_of_the_connection(tmp_path: Path) -> 
     assert (code, json.loads(output)["refused"]["count"]) == (0, 0)
     recording.write_text(f"1 @spot {frame % 'a'}\n")
     assert json.loads(check("bybit", recording, "--json")[1])["refused"]["kinds"] == {"unknown_symbol": 1}
+
+
+BOOKS = """
+from meltica.adapters import *
+CHECKSUM = Checksum("crc", levels=1)
+BOOK = Message(
+    name="book",
+    role="BookSnapshot",
+    matches=(equals("ch", "book"),),
+    each="data",
+    symbol="@.s",
+    venue_time=("@.t", "ms"),
+    snapshot="replaces",
+    levels=Levels(bids="@.b", asks="@.a", sequence=Unnumbered(), checksum=CHECKSUM),
+)
+MINE = Codec(name="mine", symbols=SymbolRule(separator="-"), messages=(BOOK,))
+"""
+
+
+def test_a_checksum_or_a_time_that_is_not_at_its_path_is_never_present(tmp_path: Path) -> None:
+    codec, recording = tmp_path / "mine.py", tmp_path / "session.txt"
+    codec.write_text(BOOKS)
+    frame = '{"ch":"book","data":[{"s":"A-B","b":[["1","1"]],"a":[["2","1"]],"t":1700000000000,"crc":%d}]}'
+    recording.write_text(f"1 {frame % 5}\n")
+    report = json.loads(check(f"{codec}:MINE", recording, "--json")[1])
+    assert report["messages"][0]["never_present"] == ["checksum"]
+    # At its path, but never the checksum of the book.
+    codec.write_text(BOOKS.replace('"crc"', '"@.crc"').replace('"@.t"', '"t"'))
+    code, output = check(f"{codec}:MINE", recording, "--json")
+    report = json.loads(output)
+    assert report["messages"][0]["never_present"] == ["venue_time"]
+    assert (code, report["fits"], report["checksums"]["never_verified"]) == (3, False, ["A-B"])
+    assert "1 unverified; never verified: A-B" in check(f"{codec}:MINE", recording)[1]
+
+
+def test_a_value_that_an_element_lacks_is_not_an_array_on_its_path(tmp_path: Path) -> None:
+    codec, recording = tmp_path / "mine.py", tmp_path / "session.txt"
+    codec.write_text(BOOKS.replace("Unnumbered()", 'Range(last="@.u")'))
+    recording.write_text('1 {"ch":"book","data":[{"s":"A-B","b":[["1","1"]],"a":[]}]}\n')
+    refused = json.loads(check(f"{codec}:MINE", recording, "--json")[1])["refused"]
+    assert refused["kinds"] == {"missing_field": 1}

@@ -1,17 +1,17 @@
 //! The compiler of declarations: it checks a [`CodecSpec`] as a whole and collects every fault.
 
+mod conditions;
 mod paths;
 mod rows;
 mod schema;
 mod snapshots;
 
 use super::plan::{
-    Bits, Each, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot, TextAt, TextMatch,
-    TimeAt, word,
+    Each, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot, TextAt, TimeAt, word,
 };
 use super::spec::{
-    CodecSpec, EnvelopeSpec, LevelsSpec, Match, MessageSpec, Role, RowSpec, SequenceSpec, SpecError,
-    TextSpec, TimeSpec,
+    CodecSpec, EnvelopeSpec, LevelsSpec, MessageSpec, Role, RowSpec, SequenceSpec, SpecError, TextSpec,
+    TimeSpec,
 };
 use super::symbols::Symbols;
 use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo};
@@ -117,37 +117,6 @@ impl Compiler {
             levels: self.levels(spec),
         };
         (message, element)
-    }
-
-    /// Returns the slots that must and must not hold a value, and the texts to match.
-    fn conditions(&mut self, spec: &MessageSpec) -> (Bits, Bits, Vec<(Slot, TextMatch)>) {
-        let (mut present, mut absent, mut texts) = (Bits::default(), Bits::default(), Vec::new());
-        for condition in &spec.matches {
-            let place = format!("{}.matches", spec.name);
-            let (at, text) = match condition {
-                Match::Equals(at, text) => (at, TextMatch::Equals(text.as_bytes().into())),
-                Match::Prefix(at, text) => (at, TextMatch::Prefix(text.as_bytes().into())),
-                Match::OneOf(at, texts) => {
-                    if texts.is_empty() {
-                        self.fault(&place, "expected at least one text in one_of");
-                    }
-                    (at, TextMatch::OneOf(texts.iter().map(|text| text.as_bytes().into()).collect()))
-                }
-                Match::Present(at) => {
-                    present.insert(self.slot(&place, at));
-                    continue;
-                }
-                Match::Absent(at) => {
-                    absent.insert(self.slot(&place, at));
-                    continue;
-                }
-            };
-            let at = self.text_at(&place, at);
-            present.insert(at.slot);
-            let text = if at.part.is_some() { TextMatch::Part(at, text.into()) } else { text };
-            texts.push((at.slot, text));
-        }
-        (present, absent, texts)
     }
 
     fn text_at(&mut self, place: &str, text: &TextSpec) -> TextAt {
@@ -356,6 +325,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     let stream =
         spec.envelope.as_ref().map(|envelope| (compiler.envelope(envelope), envelope.symbol_separator));
     let messages = compiler.messages(&spec);
+    let texts = compiler.whole_texts(&spec);
     compiler.scope = Scope::default();
     let sequence = compiler.optional("connection_sequence", spec.connection_sequence.as_ref());
     if let Some(envelope) = &spec.envelope {
@@ -403,6 +373,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         stateful,
         max_frame: spec.max_frame.unwrap_or(MAX_FRAME),
         max_levels: spec.max_levels.unwrap_or(MAX_LEVELS),
+        texts,
         paths: compiler.paths.names,
         parents: compiler.paths.parents,
     })

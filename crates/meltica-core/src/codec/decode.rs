@@ -199,6 +199,9 @@ impl Decoder {
 impl State {
     #[cold]
     fn refuse(&mut self, codec: &Codec, frame: &[u8], fail: Fail, sink: &mut impl Sink) {
+        if let Some((_, message)) = codec.texts.iter().find(|(text, _)| text.as_bytes() == frame) {
+            return sink.message(Ok(Decoded::Control { message: *message }));
+        }
         let mut error = DecodeError::from(fail);
         if error.fault == Fault::MissingField
             && let Some(at) = self.array_on_path(codec, frame)
@@ -212,7 +215,9 @@ impl State {
     /// Returns the start of an array that ends the path of the missing value.
     fn array_on_path(&self, codec: &Codec, frame: &[u8]) -> Option<u32> {
         let mut slot = *codec.parents.get(usize::from(self.fields.context.slot))?;
-        while slot != 0 {
+        // The array around an element does not end the path.
+        let is_element = |slot: u8| codec.tables.eaches.iter().any(|each| each.element.slot == slot);
+        while slot != 0 && !is_element(slot) {
             if let Some(at) = self.fields.array_at(frame, slot) {
                 return Some(at as u32);
             }

@@ -1,4 +1,8 @@
-//! A venue's declaration and one frame of each message, for tests and fuzzing. Not part of the product.
+//! Declarations of venues and one frame of each message, for tests and fuzzing. Not part of the product.
+
+mod venues;
+
+pub use venues::{VENUES, Venue};
 
 use super::{
     CodecSpec, Convert, EnvelopeSpec, FieldSpec, IdMode, LevelsSpec, Match, MessageSpec, Role, SequenceSpec,
@@ -39,9 +43,14 @@ fn trade(name: &str, id: &str) -> MessageSpec {
     }
 }
 
+fn best_fields(paths: [&str; 4]) -> Vec<FieldSpec> {
+    let names = ["bid", "bid_quantity", "ask", "ask_quantity"];
+    let convert = || Convert::Decimal(Sign::ZeroIsAbsent);
+    names.iter().zip(paths).map(|(name, path)| field(name, path, convert())).collect()
+}
+
 fn best() -> Vec<FieldSpec> {
-    let best = [("bid", "b"), ("bid_quantity", "B"), ("ask", "a"), ("ask_quantity", "A")];
-    best.map(|(name, path)| field(name, path, Convert::Decimal(Sign::ZeroIsAbsent))).into()
+    best_fields(["b", "B", "a", "A"])
 }
 
 fn day_ticker() -> MessageSpec {

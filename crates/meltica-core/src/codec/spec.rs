@@ -93,6 +93,8 @@ pub enum Match {
     Present(String),
     /// The path has no value.
     Absent(String),
+    /// The frame is this text, which is not JSON. The only condition of a control message.
+    Whole(String),
 }
 
 /// A text, or a part of it.

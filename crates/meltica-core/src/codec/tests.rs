@@ -3,6 +3,7 @@ mod language;
 mod paths;
 mod session;
 mod symbols;
+mod venues;
 
 use super::fixtures::{AGG, BOOK_TICKER, DIFF, KLINE, SNAPSHOT, TICKER, TRADE, binance_spec, wrap};
 use super::*;
@@ -347,7 +348,7 @@ fn an_error_names_message_path_and_text() {
     let error = decode(&TRADE[..20]).unwrap_err();
     assert_eq!(
         codec.describe(&error),
-        "binance : truncated: expected the rest of the message at byte 20, saw the end of the frame"
+        "binance: truncated: expected the rest of the message at byte 20, saw the end of the frame"
     );
     let names: std::collections::HashSet<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
     assert_eq!(names.len(), Fault::ALL.len());

@@ -2,7 +2,7 @@
 
 use crate::payload;
 use meltica_core::codec::{Codec, DecodeError, Decoded, Levels};
-use meltica_core::event::Payload;
+use meltica_core::event::{Nanos, Payload};
 use meltica_core::names::SymbolId;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -25,17 +25,18 @@ pub fn message<'py>(
     match decoded {
         Ok(Decoded::Event { message, symbol, venue_time, payload, .. }) => {
             of(message, "event", Some(symbol))?;
-            out.set_item("present", present(payload))?;
+            let present = present(payload).into_iter().chain(venue_time.map(|_| "venue_time"));
+            out.set_item("present", present.collect::<Vec<_>>())?;
             let fields = payload::to_dict(py, PROVIDER, symbol.name(), venue_time, payload)?;
             out.set_item("payload", fields)?;
         }
-        Ok(Decoded::BookDiff { message, symbol, levels, .. }) => {
+        Ok(Decoded::BookDiff { message, symbol, venue_time, checksum, levels, .. }) => {
             of(message, "diff", Some(symbol))?;
-            out.set_item("present", sides(levels))?;
+            out.set_item("present", parts(levels, checksum, venue_time))?;
         }
-        Ok(Decoded::BookSnapshot { message, symbol, levels, .. }) => {
+        Ok(Decoded::BookSnapshot { message, symbol, venue_time, checksum, levels, .. }) => {
             of(message, "snapshot", symbol)?;
-            out.set_item("present", sides(levels))?;
+            out.set_item("present", parts(levels, checksum, venue_time))?;
         }
         Ok(Decoded::Control { message }) => of(message, "control", None)?,
         Ok(Decoded::Unwanted { .. } | Decoded::Unmatched) => out.set_item("outcome", "unmatched")?,
@@ -91,8 +92,13 @@ fn present(payload: &Payload) -> Vec<&'static str> {
     fields.iter().filter(|(_, is_present)| *is_present).map(|(name, _)| *name).collect()
 }
 
-/// Returns the names of the sides that have levels.
-fn sides(levels: &Levels) -> Vec<&'static str> {
-    let sides = [("bids", levels.bids.is_empty()), ("asks", levels.asks.is_empty())];
-    sides.iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| *name).collect()
+/// Returns the names of the parts that a book message has.
+fn parts(levels: &Levels, checksum: Option<u32>, venue_time: Option<Nanos>) -> Vec<&'static str> {
+    let parts = [
+        ("bids", !levels.bids.is_empty()),
+        ("asks", !levels.asks.is_empty()),
+        ("checksum", checksum.is_some()),
+        ("venue_time", venue_time.is_some()),
+    ];
+    parts.iter().filter(|(_, is_present)| *is_present).map(|(name, _)| *name).collect()
 }

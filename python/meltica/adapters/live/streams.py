@@ -123,7 +123,9 @@ class MarketStream:
         try:
             message: VenueMessage = _JSON.decode(frame)
         except msgspec.DecodeError as error:
-            log.warning("market data: frame dropped, not valid JSON: %s: %r", error, frame[:80])
+            # A codec passes on such a frame only where it declares the text.
+            if self._venue.codec() is None:
+                log.warning("market data: frame dropped, not valid JSON: %s: %r", error, frame[:80])
             return None
         ack = self._venue.parse_ack(message)
         if ack is None:

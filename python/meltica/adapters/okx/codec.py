@@ -24,6 +24,7 @@ from meltica.adapters import (
     names,
     one_of,
     present,
+    whole,
 )
 
 _INSTRUMENT = "arg.instId"
@@ -125,9 +126,11 @@ FIVE_BEST = Message(
 CONTROL = Message(name="event", role="Control", matches=(present("event"),))
 """Answers to requests, errors, notices and counts of connections."""
 
+PONG = Message(name="pong", role="Control", matches=(whole("pong"),))
+
 OKX = Codec(
     name="okx",
     symbols=SymbolRule(separator="-", pairs_only=True),
-    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, FIVE_BEST, TICKERS, BEST, CONTROL),
+    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, FIVE_BEST, TICKERS, BEST, CONTROL, PONG),
 )
 """The declaration, for `meltica replay --codec okx`."""

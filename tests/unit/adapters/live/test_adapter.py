@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from meltica._core import BookSnapshot, InstrumentUpdate, Trade
-from meltica.adapters import VenueMessage
+from meltica.adapters import Codec, Message, VenueMessage, whole
 from meltica.adapters.fake.settings import FakeSettings
 from meltica.errors import (
     Unauthenticated,
@@ -54,6 +54,26 @@ async def test_an_adapter_without_a_codec_gets_every_frame() -> None:
         await until(lambda: rig.since(0, "Trade"), "a trade")
         assert [cast(Trade, event).trade_id for event in rig.since(0, "Trade")] == ["7"]
         assert rig.producers["fake"].stats()["frames"] == 0
+
+
+class Pongs(Wire):
+    """Declares a text that is not JSON."""
+
+    def codec(self) -> Codec:
+        pong = Message(name="pong", role="Control", matches=(whole("pong"),))
+        declared = super().codec()
+        return replace(declared, messages=(*declared.messages, pong))
+
+
+async def test_a_declared_text_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    async with venue() as fake, running(fake, key=None, of=Pongs) as rig:
+        await asyncio.to_thread(rig.subscribe, ("Trade", "BTC-USDT"))
+        trade = {"type": "trade", "symbol": "BTC-USDT", "time": 1, "id": 7, "side": "buy"}
+        await fake.stream.send(b"pong", {**trade, "price": "100", "quantity": "2"})
+        await until(lambda: rig.since(0, "Trade"), "a trade")
+        stats = rig.producers["fake"].stats()
+        assert (stats["control"] > 0, stats["errors"]) == (True, {})
+        assert "not valid JSON" not in caplog.text
 
 
 async def test_a_snapshot_that_is_too_old_is_requested_again() -> None:
