@@ -178,7 +178,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
                 sequence: sequence(u)?,
                 checksum: optional(u, checksum)?,
                 depth: optional(u, |u| {
-                    Ok(if u.arbitrary()? { Depth::Snapshot } else { Depth::Levels(u.arbitrary()?) })
+                    Ok(if u.arbitrary()? { Depth::Snapshot(u.arbitrary()?) } else { Depth::Levels(u.arbitrary()?) })
                 })?,
             })
         })?,

@@ -162,12 +162,19 @@ fn levels(object: &Any<'_>) -> PyResult<LevelsSpec> {
 }
 
 fn depth(object: &Any<'_>) -> PyResult<Depth> {
-    match object.extract::<u32>() {
-        Ok(levels) if levels > 0 => Ok(Depth::Levels(levels)),
-        _ if object.extract::<&str>().is_ok_and(|text| text == "snapshot") => Ok(Depth::Snapshot),
+    if let Ok(levels) = object.extract::<u32>()
+        && levels > 0
+    {
+        return Ok(Depth::Levels(levels));
+    }
+    if object.extract::<&str>().is_ok_and(|text| text == "snapshot") {
+        return Ok(Depth::Snapshot(Vec::new()));
+    }
+    match object.extract::<Vec<u32>>() {
+        Ok(sizes) if !sizes.is_empty() && !sizes.contains(&0) => Ok(Depth::Snapshot(sizes)),
         _ => {
-            let text =
-                "codec declaration: expected depth to be None, a number of levels or \"snapshot\", saw";
+            let text = "codec declaration: expected depth to be None, a number of levels, a tuple of them or \
+                        \"snapshot\", saw";
             Err(CodecError::new_err(format!("{text} {}", object.repr()?)))
         }
     }

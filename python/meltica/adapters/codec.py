@@ -236,9 +236,12 @@ class Levels:
     row: Row = field(default_factory=Row)
     checksum: Checksum | None = None
     """Checksum of the book after the message."""
-    depth: int | Literal["snapshot"] | None = None
-    """Where the venue sends a window of the levels, to which the book is cut: their number a side, or
-    `snapshot` for that of the last snapshot. None: the venue sends all levels, or keeps its window itself.
+    depth: int | tuple[int, ...] | Literal["snapshot"] | None = None
+    """Where the venue sends a window of the levels, to which the book is cut: their number a side.
+
+    A tuple has the numbers that a client may subscribe to: the smallest one that the last snapshot does not
+    exceed, as a thin market has fewer levels. `snapshot` is the number of levels of the last snapshot. None:
+    the venue sends all levels, or keeps its window itself.
     """
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from meltica import BookSnapshot
+from meltica._core import Codec as Compiled
+from meltica._core import CodecError
 from meltica.adapters import (
     Chain,
     Checksum,
@@ -180,6 +182,21 @@ def test_the_book_may_be_cut_to_the_window_that_the_venue_sends() -> None:
     for depth, after in (("snapshot", cut), (3, cut), (None, ["100x2 99x1 98x1 97x1", "99x1 98x1 97x1"])):
         result = deliver(both(Unnumbered(), depth=depth), whole, better, gone)
         assert [text.split(" ", 1)[1].split("|")[0] for text in texts(result)][1:] == after
+
+
+def test_a_window_is_not_as_small_as_the_snapshot_of_a_thin_market() -> None:
+    whole = '{"t":"s","s":"BTC-USD","b":[["99","1"]],"a":[["110","1"]]}'
+    better = [f'{{"s":"BTC-USD","b":[["{price}","1"]]}}' for price in (100, 101, 102)]
+    gone = '{"s":"BTC-USD","b":[["102","0"]]}'
+    after = ["100x1 99x1", "101x1 100x1 99x1", "102x1 101x1 100x1", "101x1 100x1"]
+    result = deliver(both(Unnumbered(), depth=(10, 3)), whole, *better, gone)
+    assert [text.split(" ", 1)[1].split("|")[0] for text in texts(result)][1:] == after
+
+
+@pytest.mark.parametrize("depth", [0, (), (10, 0), "all", -1, 1.5])
+def test_a_depth_that_is_none_is_refused(depth: Any) -> None:
+    with pytest.raises(CodecError, match="expected depth to be None, a number of levels, a tuple"):
+        Compiled(both(Unnumbered(), depth=depth))
 
 
 # Checksums.

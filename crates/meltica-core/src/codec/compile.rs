@@ -296,7 +296,7 @@ fn infos(messages: Vec<MessageSpec>) -> Vec<MessageInfo> {
         window,
         snapshot: message.snapshot,
         keep: message.keep,
-        depth: message.levels.as_ref().and_then(|levels| levels.depth),
+        depth: message.levels.as_ref().and_then(|levels| levels.depth.clone()),
         checksum: message.levels.and_then(|levels| levels.checksum).map(|checksum| checksum.rule),
     };
     messages.into_iter().zip(windows).map(info).collect()

@@ -273,12 +273,26 @@ pub struct LevelsSpec {
 }
 
 /// The number of levels per side that a venue sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Depth {
     /// This many.
     Levels(u32),
-    /// Those of the longer side of the last snapshot.
-    Snapshot,
+    /// The smallest of these that the last snapshot does not exceed, as a thin market fills no window; without one, the
+    /// levels of its longer side.
+    Snapshot(Vec<u32>),
+}
+
+impl Depth {
+    /// Returns the levels per side after a snapshot with this many on its longer side.
+    pub fn of(&self, snapshot: usize) -> usize {
+        match self {
+            Self::Levels(levels) => *levels as usize,
+            Self::Snapshot(sizes) => {
+                let sizes = sizes.iter().map(|size| *size as usize);
+                sizes.filter(|size| *size >= snapshot).min().unwrap_or(snapshot)
+            }
+        }
+    }
 }
 
 /// The checksum of a book: a CRC-32 over the digits of its best levels.

@@ -7,7 +7,7 @@
 use super::checks::Check;
 use super::events::BookEvents;
 use crate::book::{BookAssembler, DiffOutcome, SnapshotOutcome};
-use crate::codec::{BookIds, Depth, Levels, SnapshotMode};
+use crate::codec::{BookIds, Levels, SnapshotMode};
 use crate::dispatch::NotDispatched;
 use crate::event::StaleReason;
 use crate::names::SymbolId;
@@ -129,11 +129,8 @@ impl SymbolBooks {
         // A book that is not published may become so by the snapshot; then its buffered diffs have no events of their own.
         let is_active = at == self.active;
         let (mut events, mut failed) = (0, None);
-        self.books[at].1.set_window(match check.depth {
-            None => None,
-            Some(Depth::Levels(levels)) => Some(levels as usize),
-            Some(Depth::Snapshot) => Some(levels.bids.len().max(levels.asks.len())),
-        });
+        let longer = levels.bids.len().max(levels.asks.len());
+        self.books[at].1.set_window(check.depth.map(|depth| depth.of(longer)));
         let outcome = self.books[at].1.snapshot(ids, mode, levels, |book, first| {
             if is_active && failed.is_none() {
                 match to.book(book, first) {

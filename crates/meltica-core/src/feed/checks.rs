@@ -43,7 +43,7 @@ pub(super) struct Check<'f> {
     symbol: SymbolId,
     rule: Option<&'f ChecksumRule>,
     /// The window of levels that the venue sends.
-    pub depth: Option<Depth>,
+    pub depth: Option<&'f Depth>,
     /// The checksum of the book after the message.
     pub expected: Option<u32>,
     /// The digits of the message; `None` if it has no levels.
@@ -77,7 +77,7 @@ impl Checks {
         let scales =
             has_levels.then_some(Scales { price: levels.price_scale, quantity: levels.quantity_scale });
         let rule = info.checksum.as_ref();
-        Check { checks: self, stats, symbol, rule, depth: info.depth, expected, scales }
+        Check { checks: self, stats, symbol, rule, depth: info.depth.as_ref(), expected, scales }
     }
 }
 

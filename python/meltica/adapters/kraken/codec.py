@@ -62,7 +62,7 @@ _LEVELS = Levels(
     row=Row(price="price", quantity="qty"),
     sequence=Unnumbered(),
     checksum=Checksum("@.checksum"),
-    depth="snapshot",
+    depth=(10, 25, 100, 500, 1000),
 )
 
 BOOK_SNAPSHOT = Message(
