@@ -9,8 +9,9 @@ pub mod market;
 pub use frames::mix;
 
 use crate::book::BookAssembler;
+use crate::book::checksum::{Checker, Scales, Verified};
 use crate::bus::{DEFAULT_POLICIES, QueueOptions, Reader, Waker};
-use crate::codec::{BookIds, Levels, SnapshotMode};
+use crate::codec::{BookIds, ChecksumRule, Digits, Layout, Levels, SnapshotMode};
 use crate::decimal::Decimal;
 use crate::dispatch::{Dispatcher, Origin, Publisher, Route, RouteKey};
 use crate::event::{Book, Event, Kind, Payload, PriceLevel, Side, StaleReason, Ticker, Trade, VenueId};
@@ -201,6 +202,28 @@ impl Books {
         };
         let fill = |slot: &mut Book, depth| self.book.copy_top(depth as usize, slot);
         let _ = black_box(self.publisher.publish_book(wanted, self.origin, fill));
+    }
+}
+
+/// Verifies the checksum of a book repeatedly.
+pub struct Checksums {
+    book: BookAssembler,
+    rule: ChecksumRule,
+    checker: Checker,
+}
+
+impl Checksums {
+    /// Computes the checksum of the best `levels` levels per side, all asks before all bids.
+    pub fn new(levels: usize) -> Self {
+        let (layout, separator, digits) = (Layout::AsksBids, String::new(), Digits::Mantissa);
+        let rule = ChecksumRule { levels, layout, separator, digits };
+        Self { book: book(1000), rule, checker: Checker::default() }
+    }
+
+    /// Computes the checksum of the book and compares it with a wrong one.
+    pub fn verify(&mut self) -> Verified {
+        let scales = Some(Scales { price: 2, quantity: 8 });
+        self.checker.verify(&self.book, &self.rule, scales, black_box(0))
     }
 }
 

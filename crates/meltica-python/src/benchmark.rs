@@ -2,10 +2,11 @@
 
 use crate::codec::PyCodec;
 use crate::convert::value_error;
+use meltica_core::book::checksum::Verified;
 use meltica_core::event::Kind;
 use meltica_core::feed::{Feed, Source};
 use meltica_core::venue::{Command, Fees, flow};
-use meltica_core::workload::{self, Books, Plane, Rotation, Trades, route, symbol};
+use meltica_core::workload::{self, Books, Checksums, Plane, Rotation, Trades, route, symbol};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::Cell;
@@ -234,6 +235,12 @@ fn order() -> f64 {
     })
 }
 
+/// Returns the ns to verify the checksum of a book.
+fn checksum() -> f64 {
+    let mut checksums = Checksums::new(10);
+    steady(500, || assert_eq!(black_box(checksums.verify()), Verified::Different))
+}
+
 /// Returns the ns per event of a synthetic market, from its order to a queue.
 fn market() -> f64 {
     let mut flood = workload::market::Flood::started();
@@ -259,11 +266,12 @@ fn benchmark(py: Python<'_>, name: &str, readers: usize) -> PyResult<f64> {
         "publish_conflated" => Ok(publish_conflated(readers)),
         "publish_spread" => Ok(publish_spread(readers)),
         "unwanted" => Ok(unwanted()),
+        "checksum" => Ok(checksum()),
         "order" => Ok(order()),
         "market" => Ok(market()),
         _ => Err(value_error(format!(
-            "expected pool, pool_contended, publish, publish_book, publish_conflated, publish_spread, unwanted, order \
-             or market, saw {name:?}"
+            "expected pool, pool_contended, publish, publish_book, publish_conflated, publish_spread, unwanted, \
+             checksum, order or market, saw {name:?}"
         ))),
     })
 }

@@ -23,6 +23,7 @@ def benchmark(
         "publish_conflated",
         "publish_spread",
         "unwanted",
+        "checksum",
         "order",
         "market",
     ],

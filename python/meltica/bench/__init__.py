@@ -153,6 +153,8 @@ def _venue_frame_rows() -> Iterator[Benchmark]:
         )
         name = f"rival: orjson, dict, sorted, per frame of {venue}"
         yield Benchmark(name, lambda frames=frames: frames().python())
+    name = "the checksum of a book's best 10 + 10 levels, without decoding"
+    yield Benchmark(name, lambda: _core.benchmark("checksum"), 300)
 
 
 def _callback_rows() -> Iterator[Benchmark]:

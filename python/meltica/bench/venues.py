@@ -16,6 +16,8 @@ from meltica import _core
 from meltica.adapters.binance.codec import BINANCE
 from meltica.adapters.bybit.codec import BYBIT
 from meltica.adapters.codec import Codec
+from meltica.adapters.coinbase.codec import COINBASE
+from meltica.adapters.kraken.codec import KRAKEN
 from meltica.adapters.okx.codec import OKX
 from meltica.bench.frames import loaded
 from meltica.bench.timing import medians
@@ -40,6 +42,8 @@ class Move:
     trade: tuple[str, str] | None = None
     whole: bool = False
     """Whether the levels are the whole book."""
+    message: int = 0
+    """Counts the messages."""
 
 
 def moves(*, trades: bool) -> Iterator[Move]:
@@ -52,13 +56,16 @@ def moves(*, trades: bool) -> Iterator[Move]:
         return [(f"{price:.1f}", f"{side[price] // 10**8}.{side[price] % 10**8:08d}") for price in prices]
 
     yield Move(1, texts(bids, list(bids)), texts(asks, list(asks)), whole=True)
+    message = 0
     for number in range(2, DIFFS + 2):
         changed = [rng.sample(list(side), CHANGED) for side in (bids, asks)]
         for side, prices in zip((bids, asks), changed, strict=True):
             side.update((price, rng.randint(1, 10**8)) for price in prices)
-        yield Move(number, texts(bids, changed[0]), texts(asks, changed[1]))
+        message += 1
+        yield Move(number, texts(bids, changed[0]), texts(asks, changed[1]), message=message)
         if trades and number % 2:
-            yield Move(number, [], [], trade=("61838.0", "0.00271800"))
+            message += 1
+            yield Move(number, [], [], trade=("61838.0", "0.00271800"), message=message)
 
 
 def _binance(move: Move) -> object:
@@ -114,10 +121,48 @@ def _bybit(move: Move) -> object:
     return {"topic": "orderbook.50.BTCUSDT", "type": kind, "ts": stamp, "data": book, "cts": stamp - 2}
 
 
+def _kraken(move: Move) -> object:
+    """Numbers are not texts. Without a checksum, whose cost is a row of its own."""
+    stamp = "2024-08-08T23:54:15.343210Z"
+    if move.trade:
+        price, quantity = (orjson.Fragment(number) for number in move.trade)
+        trade = {"symbol": "BTC/USDT", "side": "sell", "price": price, "qty": quantity, "ord_type": "limit"}
+        data = [{**trade, "trade_id": move.number, "timestamp": stamp}]
+        return {"channel": "trade", "type": "update", "data": data}
+
+    def side(levels: Texts) -> list[dict[str, orjson.Fragment]]:
+        return [{"price": orjson.Fragment(p), "qty": orjson.Fragment(q)} for p, q in levels]
+
+    book = {"symbol": "BTC/USDT", "bids": side(move.bids), "asks": side(move.asks), "timestamp": stamp}
+    return {"channel": "book", "type": "snapshot" if move.whole else "update", "data": [book]}
+
+
+def _coinbase(move: Move) -> object:
+    stamp = "2024-08-08T23:54:15.343210Z"
+    event: dict[str, object]
+    if move.trade:
+        price, quantity = move.trade
+        trade = {"product_id": "BTC-USDT", "trade_id": str(move.number), "price": price, "size": quantity}
+        event = {"type": "update", "trades": [{**trade, "time": stamp, "side": "SELL"}]}
+    else:
+        updates = [
+            {"side": side, "event_time": stamp, "price_level": price, "new_quantity": quantity}
+            for side, levels in (("bid", move.bids), ("offer", move.asks))
+            for price, quantity in levels
+        ]
+        kind = "snapshot" if move.whole else "update"
+        event = {"type": kind, "product_id": "BTC-USDT", "updates": updates}
+    channel = "market_trades" if move.trade else "l2_data"
+    head = {"channel": channel, "client_id": "", "timestamp": stamp, "sequence_num": move.message}
+    return {**head, "events": [event]}
+
+
 FORMATS: dict[str, tuple[Codec, Callable[[Move], object]]] = {
     "binance": (BINANCE, _binance),
     "okx": (OKX, _okx),
     "bybit": (BYBIT, _bybit),
+    "kraken": (KRAKEN, _kraken),
+    "coinbase": (COINBASE, _coinbase),
 }
 """By venue: the codec, and a message in its format."""
 
@@ -198,8 +243,27 @@ def _sides_of_bybit(message: Any) -> Any:
     return message["data"]["b"], message["data"]["a"]
 
 
+def _sides_of_kraken(message: Any) -> Any:
+    if message["channel"] != "book":
+        return None
+    (book,) = message["data"]
+    return [[(level["price"], level["qty"]) for level in book[side]] for side in ("bids", "asks")]
+
+
+def _sides_of_coinbase(message: Any) -> Any:
+    if message["channel"] != "l2_data":
+        return None
+    sides: dict[str, Texts] = {"bid": [], "offer": []}
+    for event in message["events"]:
+        for level in event["updates"]:
+            sides[level["side"]].append((level["price_level"], level["new_quantity"]))
+    return sides.values()
+
+
 _SIDES: dict[str, Callable[[Any], Any]] = {
     "binance": _sides_of_binance,
     "okx": _sides_of_okx,
     "bybit": _sides_of_bybit,
+    "kraken": _sides_of_kraken,
+    "coinbase": _sides_of_coinbase,
 }

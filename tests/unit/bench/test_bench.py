@@ -40,6 +40,11 @@ def invoke(*arguments: str) -> Result:
         ("dict, sorted, per level", set[str]()),
         ("okx: frame -> event", {"budget_ns", "ok"}),
         ("bybit: diffs, per level", set[str]()),
+        ("kraken: diffs, per level", set[str]()),
+        ("coinbase: frame -> event", {"budget_ns", "ok"}),
+        ("per frame of kraken", set[str]()),
+        ("per frame of coinbase", set[str]()),
+        ("10 + 10 levels, without decoding", {"budget_ns", "ok"}),
         ("per frame of binance", set[str]()),
     ],
 )
