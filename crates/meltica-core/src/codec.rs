@@ -16,6 +16,7 @@
 //! - A decoder allocates only bounded scratch space: for frames of [`MAX_FRAME`] and
 //!   [`MAX_LEVELS`] levels per list, or the limits that the declaration states.
 
+mod blocks;
 mod compile;
 mod decode;
 mod error;

@@ -1,12 +1,12 @@
 //! The pass over a frame, which records the values at the declared paths.
 
-use super::Codec;
 use super::error::{Context, Fail, Fault};
 use super::levels::Levels;
 use super::plan::{
     Array, Bits, Entry, LevelArray, List, MAX_SLOTS, Message, Node, Place, Positions, Slot, TextMatch,
 };
-use super::scan::{self, Scan, blank, byte, token};
+use super::scan::{self, Scan, blank, byte, short_key, token};
+use super::{Codec, blocks};
 use std::borrow::Cow;
 
 /// The kind of a JSON value.
@@ -104,7 +104,7 @@ impl FieldMap {
                 return Fail::new(Fault::Syntax, at);
             }
             let start = at + 1;
-            let (entry, value) = match key(frame, start) {
+            let (entry, value) = match short_key(frame, start) {
                 Some((word, value)) => (node.find_short(word), value),
                 None => any_key(frame, start, node)?,
             };
@@ -227,7 +227,7 @@ impl FieldMap {
                 self.unread.push(at as u32);
                 // It is noted even if it does not end, as its first elements can be read.
                 self.set(place.slot, at, frame.len(), TokenKind::Nested);
-                Ok((scan::close(frame, at)?, TokenKind::Nested))
+                Ok((blocks::close(frame, at)?, TokenKind::Nested))
             }
             Array::Several(index) => {
                 let several = &codec.tables.several[usize::from(index)];
@@ -360,24 +360,6 @@ impl FieldMap {
             TokenKind::Null | TokenKind::Nested | TokenKind::Levels => None,
         })
     }
-}
-
-/// Returns the word of a key of at most seven plain bytes and the position after its colon.
-#[inline(always)]
-fn key(frame: &[u8], start: usize) -> Option<(u64, usize)> {
-    let word = scan::load(frame, start)?;
-    // Most keys are one byte long, which a branch detects before the arithmetic.
-    let byte = word as u8;
-    if word >> 8 & 0xFFFF == u64::from(u16::from_le_bytes(*b"\":")) && byte > b'"' && byte != b'\\' {
-        return Some((word & 0xFF, start + 3));
-    }
-    let stop = scan::special(word);
-    // The lowest set bit is the top bit of the first special byte; the bytes below it are the key.
-    let len = stop.trailing_zeros() as usize / 8;
-    if stop == 0 || frame.get(start + len..start + len + 2)? != b"\":" {
-        return None;
-    }
-    Some((word & ((1u64 << (8 * len)) - 1), start + len + 2))
 }
 
 /// Returns the entry of any key and the position after its colon.

@@ -2,8 +2,8 @@
 
 use super::error::{Fail, Fault};
 use super::number::{fixed, places, rescale, slow};
-use super::plan::{List, RowKeys, RowPlan};
-use super::scan::{self, Scan, blank, byte};
+use super::plan::{List, PartKey, RowKeys, RowPlan, word};
+use super::scan::{self, Scan, blank, byte, short_key, token};
 use super::time;
 use crate::event::{Nanos, PriceLevel};
 
@@ -123,22 +123,42 @@ impl Levels {
                     Err(fault) => return Fail::new(fault, cell.start),
                 }
             }
-            let mut level = PriceLevel::default();
-            for (part, cell) in [(Part::Price, price), (Part::Quantity, quantity)] {
-                let Some(number) = super::number::decimal(frame, cell.start, cell.end) else {
-                    return Fail::new(Fault::BadNumber, cell.start);
-                };
-                if number.mantissa() < i128::from(part == Part::Price) {
-                    return Fail::new(Fault::BadNumber, cell.start);
-                }
-                match self.fit(&mut [], part, number.mantissa(), number.scale()) {
-                    Some(value) => *part.of(&mut level) = value,
-                    None => return Fail::new(Fault::Overflow, cell.start),
-                }
-            }
+            let level = PriceLevel {
+                price: self.number(frame, price, Part::Price)?,
+                quantity: self.number(frame, quantity, Part::Quantity)?,
+            };
             (if asks { &mut self.asks } else { &mut self.bids }).push(level);
             Ok(end)
         })
+    }
+
+    /// Converts a part of a level to the scale of the message.
+    #[inline(always)]
+    fn number(&mut self, frame: &[u8], cell: Cell, part: Part) -> Scan<i64> {
+        let (scale, least) = match part {
+            Part::Price => (self.price_scale, 1),
+            Part::Quantity => (self.quantity_scale, 0),
+        };
+        match fixed(frame, cell.start) {
+            Some((number, places, end)) if end == cell.end && places == scale && number >= least => {
+                Ok(number as i64)
+            }
+            _ => self.any_number(frame, cell, part),
+        }
+    }
+
+    #[inline(never)]
+    fn any_number(&mut self, frame: &[u8], cell: Cell, part: Part) -> Scan<i64> {
+        let Some(number) = super::number::decimal(frame, cell.start, cell.end) else {
+            return Fail::new(Fault::BadNumber, cell.start);
+        };
+        if number.mantissa() < i128::from(part == Part::Price) {
+            return Fail::new(Fault::BadNumber, cell.start);
+        }
+        match self.fit(&mut [], part, number.mantissa(), number.scale()) {
+            Some(value) => Ok(value),
+            None => Fail::new(Fault::Overflow, cell.start),
+        }
     }
 
     fn fill(&mut self, frame: &[u8], mut at: usize, out: &mut Vec<PriceLevel>) -> Scan {
@@ -302,22 +322,16 @@ impl RowPlan {
                 })?
             }
             (RowKeys::Keys(keys), b'{') => {
-                let mut at = blank(frame, at + 1);
+                let (mut at, mut first) = token(frame, at + 1)?;
                 loop {
-                    if byte(frame, at)? != b'"' {
+                    if first != b'"' {
                         return Fail::new(Fault::Syntax, at);
                     }
-                    let (end, _) = scan::string(frame, at + 1)?;
-                    let key = &frame[at + 1..end];
-                    let part = keys.iter().position(|other| other.as_deref() == Some(key));
-                    at = blank(frame, end + 1);
-                    if byte(frame, at)? != b':' {
-                        return Fail::new(Fault::Syntax, at);
-                    }
-                    at = blank(frame, at + 1);
-                    at = blank(frame, cell(frame, at, part.map(|part| &mut cells[part]))?);
-                    match byte(frame, at)? {
-                        b',' => at = blank(frame, at + 1),
+                    let (part, value) = key(frame, at + 1, keys)?;
+                    (at, _) = token(frame, value)?;
+                    (at, first) = token(frame, cell(frame, at, part.map(|part| &mut cells[part]))?)?;
+                    match first {
+                        b',' => (at, first) = token(frame, at + 1)?,
                         b'}' => break at + 1,
                         _ => return Fail::new(Fault::Syntax, at),
                     }
@@ -326,6 +340,25 @@ impl RowPlan {
             _ => return Fail::new(Fault::BadLevel, at),
         };
         Ok((cells, end))
+    }
+}
+
+/// Returns the part of a level with the key at `at`, and the position after its colon.
+#[inline(always)]
+fn key(frame: &[u8], at: usize, keys: &[Option<PartKey>; 4]) -> Scan<(Option<usize>, usize)> {
+    let find = |word, long: Option<&[u8]>| {
+        keys.iter().position(|key| {
+            key.as_ref().is_some_and(|key| key.word == word && long.is_none_or(|long| *key.text == *long))
+        })
+    };
+    if let Some((word, value)) = short_key(frame, at) {
+        return Ok((find(word, None), value));
+    }
+    let (end, _) = scan::string(frame, at)?;
+    let text = &frame[at..end];
+    match token(frame, end + 1)? {
+        (colon, b':') => Ok((find(word(text), Some(text)), colon + 1)),
+        (at, _) => Fail::new(Fault::Syntax, at),
     }
 }
 

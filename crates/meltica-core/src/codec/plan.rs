@@ -120,7 +120,14 @@ pub(super) enum RowKeys {
     /// The part at each position: price, quantity, side or time.
     Positions([Option<u8>; 8]),
     /// The key of each part.
-    Keys([Option<Box<[u8]>>; 4]),
+    Keys([Option<PartKey>; 4]),
+}
+
+/// The key of a part of a level.
+#[derive(Debug)]
+pub(super) struct PartKey {
+    pub word: u64,
+    pub text: Box<[u8]>,
 }
 
 /// A compiled [`RowSpec`](super::RowSpec).

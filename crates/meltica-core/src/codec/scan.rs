@@ -270,6 +270,24 @@ fn key(frame: &[u8], at: usize) -> Scan {
     }
 }
 
+/// Returns the word of a key of at most seven plain bytes and the position after its colon.
+#[inline(always)]
+pub(super) fn short_key(frame: &[u8], start: usize) -> Option<(u64, usize)> {
+    let word = load(frame, start)?;
+    // Most keys are one byte long, which a branch detects before the arithmetic.
+    let byte = word as u8;
+    if word >> 8 & 0xFFFF == u64::from(u16::from_le_bytes(*b"\":")) && byte > b'"' && byte != b'\\' {
+        return Some((word & 0xFF, start + 3));
+    }
+    let stop = special(word);
+    // The lowest set bit is the top bit of the first special byte; the bytes below it are the key.
+    let len = stop.trailing_zeros() as usize / 8;
+    if stop == 0 || frame.get(start + len..start + len + 2)? != b"\":" {
+        return None;
+    }
+    Some((word & ((1u64 << (8 * len)) - 1), start + len + 2))
+}
+
 /// Returns the end of the value at `at`, of any type.
 pub(super) fn skip(frame: &[u8], mut at: usize) -> Scan {
     // One bit per open value, the innermost in the lowest bit: 1 for an object, 0 for an array.
@@ -339,33 +357,6 @@ pub(super) fn first_elements(
             _ => return Fail::new(Fault::Syntax, at),
         }
         if count == most {
-            return Ok(at);
-        }
-    }
-}
-
-/// Returns the end of the array or object at `at` by its brackets. What is inside may be malformed.
-pub(super) fn close(frame: &[u8], mut at: usize) -> Scan {
-    const CASE: u64 = LOW * 0x20;
-    let mut depth = 0u32;
-    loop {
-        if let Some(word) = load(frame, at) {
-            // Brackets and braces differ in one bit.
-            let stop = equal(word | CASE, b'{') | equal(word | CASE, b'}') | equal(word, b'"');
-            if stop == 0 {
-                at += 8;
-                continue;
-            }
-            at += stop.trailing_zeros() as usize / 8;
-        }
-        match byte(frame, at)? {
-            b'"' => at = string(frame, at + 1)?.0,
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth -= 1,
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 {
             return Ok(at);
         }
     }

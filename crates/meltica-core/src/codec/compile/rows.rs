@@ -2,7 +2,7 @@
 
 use super::Compiler;
 use super::paths::is_key;
-use crate::codec::plan::{RowKeys, RowPlan};
+use crate::codec::plan::{PartKey, RowKeys, RowPlan, word};
 use crate::codec::spec::{Column, RowSpec};
 use crate::event::Side;
 
@@ -60,7 +60,9 @@ pub(super) fn row_plan(row: &RowSpec) -> RowPlan {
         RowKeys::Positions(positions)
     } else {
         RowKeys::Keys(columns.map(|column| match column {
-            Some(Column::Key(key)) => Some(key.into_bytes().into()),
+            Some(Column::Key(key)) => {
+                Some(PartKey { word: word(key.as_bytes()), text: key.into_bytes().into() })
+            }
             _ => None,
         }))
     };
