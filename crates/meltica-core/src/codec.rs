@@ -36,6 +36,7 @@ mod symbols;
 mod tests;
 mod time;
 
+pub use compile::field_names;
 pub use decode::{Decoded, Decoder, Sink};
 pub use error::{DecodeError, Fault};
 pub use ids::{BookIds, SnapshotMode};

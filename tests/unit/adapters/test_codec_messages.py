@@ -1,5 +1,6 @@
 """Forms of a codec's messages, each with frames that only this form can read."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +32,7 @@ from meltica.adapters import (
     time,
     whole,
 )
+from meltica.testing import decode
 from tests.support.codecs import deliver, texts, trade
 
 DASHED = SymbolRule(separator="-")
@@ -417,3 +419,23 @@ def test_ids_may_be_numbers_or_texts() -> None:
     result = deliver(codec(declared), *frames, *frames)
     assert [event.trade_id for event in result.of(Trade)] == [each.strip('"') for each in ids]
     assert Field("id", "i", ident()) in declared.fields
+
+
+def test_an_instrument_has_each_declared_field_that_its_message_has() -> None:
+    fields = (
+        *(
+            Field(name, name, decimal())
+            for name in ("price_increment", "contract_value", "contract_multiplier")
+        ),
+        Field("contract_currency", "contract_currency", text()),
+        Field("status", "status", names({"live": "Trading"})),
+    )
+    listed = Message("listed", "InstrumentUpdate", (present("status"),), symbol="s", fields=fields)
+    venue = Codec("venue", SymbolRule(separator="-", contracts=True), (listed,))
+    frame = {"s": "A-B-SWAP", "price_increment": "0.1", "contract_value": "0.5", "contract_multiplier": 10}
+    [found] = decode(venue, json.dumps({**frame, "contract_currency": "A", "status": "live"}))
+    assert found.get("present") == [field.name for field in fields]
+    instrument: Any = found.get("payload", {})["instrument"]
+    assert (instrument["contractValue"], instrument["venue"]) == (5, "VENUE")
+    [found] = decode(venue, json.dumps({**frame, "contract_currency": "", "status": "live"}))
+    assert "bad_instrument" in found.get("error", "")

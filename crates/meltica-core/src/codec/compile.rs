@@ -19,6 +19,7 @@ use crate::event::Kind;
 pub(super) use paths::Tables;
 use paths::{Paths, Scope, entry, is_key};
 use rows::row_plan;
+pub use schema::field_names;
 use schema::is_closed_by_next;
 use snapshots::window;
 

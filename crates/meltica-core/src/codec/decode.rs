@@ -27,8 +27,9 @@ pub enum Decoded<'a> {
         venue_time: Option<Nanos>,
         /// The id that identifies repetitions.
         id: Option<VenueId>,
-        /// The declared fields that the message has, as bits in the order of [`Ticker::values_mut`], if it keeps the others.
-        met: u8,
+        /// The declared fields of a ticker that keeps the others, or of an instrument, that the message has: bits in the order
+        /// of [`field_names`](super::field_names).
+        met: u16,
         /// The trade, ticker or candle, for the sink to take.
         payload: &'a mut Payload,
     },

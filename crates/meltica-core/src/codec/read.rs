@@ -68,13 +68,14 @@ impl<'a> Reader<'a> {
             Some((slot, mode)) => Some(self.id(slot, mode)?),
             None => None,
         };
-        if kind == Kind::InstrumentUpdate {
+        let is_instrument = kind == Kind::InstrumentUpdate;
+        if is_instrument {
             let instrument = self.instrument(&codec.venue, symbol, &message.fields)?;
             *self.payload = Payload::Instrument(Box::new(instrument));
         } else {
             self.payload(kind, message, id)?;
         }
-        let met = if message.keep { self.met(&message.fields) } else { 0 };
+        let met = if message.keep || is_instrument { self.met(&message.fields) } else { 0 };
         let payload = &mut *self.payload;
         sink.message(Ok(Decoded::Event { message: index, kind, symbol, venue_time, id, met, payload }));
         Ok(())
@@ -114,9 +115,9 @@ impl<'a> Reader<'a> {
 
     /// Returns which fields the message has, as bits.
     #[cold]
-    fn met(&self, fields: &[Option<Field>]) -> u8 {
+    fn met(&self, fields: &[Option<Field>]) -> u16 {
         let has = |field: &Option<Field>| field.as_ref().is_some_and(|f| self.fields.span(f.slot).is_some());
-        fields.iter().rev().fold(0, |bits, field| bits << 1 | u8::from(has(field)))
+        fields.iter().rev().fold(0, |bits, field| bits << 1 | u16::from(has(field)))
     }
 
     fn kline(&mut self, fields: &[Option<Field>]) -> Scan<Kline> {

@@ -53,8 +53,7 @@ impl Sink for FrameSink<'_> {
     fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool {
         self.connections.note(kind, symbol);
         self.wanted = self.publisher.wanted(kind, symbol);
-        // The feed needs the scales of instruments itself.
-        self.wanted.is_some() || kind == Kind::InstrumentUpdate || self.codec.is_stateful(kind)
+        self.wanted.is_some() || self.codec.is_stateful(kind)
     }
 
     #[inline]
@@ -154,7 +153,7 @@ impl FrameSink<'_> {
         message: u16,
         origin: Origin,
         id: Option<VenueId>,
-        met: u8,
+        met: u16,
         payload: &mut Payload,
     ) -> Result<u32, NotDispatched> {
         let info = &self.codec.messages()[usize::from(message)];
@@ -245,7 +244,7 @@ impl FrameSink<'_> {
     }
 
     /// Completes a ticker with the values kept before. Returns whether it has a value of its own.
-    fn keep(&mut self, info: &MessageInfo, symbol: SymbolId, met: u8, payload: &mut Payload) -> bool {
+    fn keep(&mut self, info: &MessageInfo, symbol: SymbolId, met: u16, payload: &mut Payload) -> bool {
         let Payload::Ticker(ticker) = payload else { return true };
         let replaces = info.snapshot == Some(SnapshotMode::Replaces);
         self.kept.complete((self.connection, symbol), ticker, met, replaces);

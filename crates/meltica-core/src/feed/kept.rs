@@ -18,7 +18,7 @@ impl KeptTickers {
         &mut self,
         (connection, symbol): (u32, SymbolId),
         ticker: &mut Ticker,
-        met: u8,
+        met: u16,
         replaces: bool,
     ) {
         let kept = self.0.entry((connection, symbol)).or_default();

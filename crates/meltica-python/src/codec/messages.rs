@@ -1,8 +1,8 @@
 //! The messages of one frame, for authors of codecs.
 
 use crate::payload;
-use meltica_core::codec::{Codec, DecodeError, Decoded, Levels};
-use meltica_core::event::{Nanos, Payload};
+use meltica_core::codec::{Codec, DecodeError, Decoded, Levels, Role, field_names};
+use meltica_core::event::{Kind, Nanos, Payload};
 use meltica_core::names::SymbolId;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -23,9 +23,9 @@ pub fn message<'py>(
         symbol.map_or(Ok(()), |symbol| out.set_item("symbol", symbol.name()))
     };
     match decoded {
-        Ok(Decoded::Event { message, symbol, venue_time, payload, .. }) => {
+        Ok(Decoded::Event { message, kind, symbol, venue_time, met, payload, .. }) => {
             of(message, "event", Some(symbol))?;
-            let present = present(payload).into_iter().chain(venue_time.map(|_| "venue_time"));
+            let present = present(kind, met, payload).into_iter().chain(venue_time.map(|_| "venue_time"));
             out.set_item("present", present.collect::<Vec<_>>())?;
             let fields = payload::to_dict(py, PROVIDER, symbol.name(), venue_time, payload)?;
             out.set_item("payload", fields)?;
@@ -52,7 +52,7 @@ pub fn message<'py>(
 }
 
 /// Returns the names of the fields that a payload has.
-fn present(payload: &Payload) -> Vec<&'static str> {
+fn present(kind: Kind, met: u16, payload: &Payload) -> Vec<&'static str> {
     let fields: &[(&'static str, bool)] = match payload {
         Payload::Trade(t) => {
             &[("id", t.id.is_some()), ("side", t.side.is_some()), ("price", true), ("quantity", true)]
@@ -76,17 +76,11 @@ fn present(payload: &Payload) -> Vec<&'static str> {
             ("interval", k.interval.is_some()),
             ("closed", k.closed.is_some()),
         ],
-        Payload::Instrument(i) => &[
-            ("price_increment", i.price_increment.is_some()),
-            ("quantity_increment", i.quantity_increment.is_some()),
-            ("min_quantity", i.min_quantity.is_some()),
-            ("max_quantity", i.max_quantity.is_some()),
-            ("min_notional", i.min_notional.is_some()),
-            ("max_notional", i.max_notional.is_some()),
-            ("price_precision", i.price_precision.is_some()),
-            ("quantity_precision", i.quantity_precision.is_some()),
-            ("contract_value", i.contract_value.is_some()),
-        ],
+        Payload::Instrument(_) => {
+            let has = |(bit, _): &(usize, &str)| met >> bit & 1 == 1;
+            let names = field_names(Role::Event(kind)).enumerate();
+            return names.filter(has).map(|(_, name)| name).collect();
+        }
         _ => &[],
     };
     fields.iter().filter(|(_, is_present)| *is_present).map(|(name, _)| *name).collect()

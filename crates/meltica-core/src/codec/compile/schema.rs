@@ -61,6 +61,11 @@ fn schema(role: Role) -> Option<Schema> {
     }
 }
 
+/// Returns the names of the fields that a role can declare.
+pub fn field_names(role: Role) -> impl Iterator<Item = &'static str> {
+    schema(role).unwrap_or_default().iter().map(|(name, ..)| *name)
+}
+
 impl Convert {
     /// Returns the name of the kind of conversion.
     pub(super) fn kind_name(&self) -> &'static str {

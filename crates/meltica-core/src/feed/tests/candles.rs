@@ -102,12 +102,16 @@ fn a_candle_is_closed_over_a_reconnect_only_if_the_venue_sends_it_again() {
         (vec![(1, 1)], vec![(1, 1, false)]),
         (vec![(7, 1)], vec![(7, 1, false)]),
     ] {
-        let plane = &mut plane();
-        assert_eq!(candles(plane, 0, &frame(&[(-1, 1), (0, 2)])).len(), 3);
-        let notices = plane.feed.restart(0).unwrap();
-        plane.read(notices);
         let again = frame(&[vec![(-1, 1)], again].concat());
-        assert_eq!(candles(plane, 0, &again), expected, "the candle before was delivered");
+        for others in [0..0, 1..2] {
+            let plane = &mut plane();
+            let first = frame(&[(-1, 1), (0, 2)]);
+            assert_eq!(candles(plane, 0, &first).len(), 3);
+            others.for_each(|other| drop(candles(plane, other, &first)));
+            let notices = plane.feed.restart_connection(0, 0).unwrap();
+            plane.read(notices);
+            assert_eq!(candles(plane, 0, &again), expected, "the candle before was delivered");
+        }
     }
 }
 
