@@ -29,6 +29,7 @@ mod ladder;
 mod outcome;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod scenario;
+mod waiting;
 
 use crate::codec::{BookIds, Levels, Part, SnapshotMode};
 use crate::event::{Book, Nanos};
@@ -36,12 +37,11 @@ use history::History;
 use horizon::Horizon;
 use ladder::Ladder;
 pub use outcome::{DiffOutcome, SnapshotOutcome};
-use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use waiting::Waiting;
+pub use waiting::{MAX_BYTES as MAX_BUFFERED_BYTES, MAX_WAITING as MAX_BUFFERED};
 
-/// Maximum number of buffered diffs.
-pub const MAX_BUFFERED: usize = 1024;
-/// Maximum number of levels in the buffered diffs.
-const MAX_BUFFERED_LEVELS: usize = 200_000;
 /// The number of old diffs in a row that show a restart of the venue's numbers.
 pub const OLD_RUN: u32 = 16;
 
@@ -88,12 +88,21 @@ pub struct BookAssembler {
     /// Old diffs in a row since the last one that was applied.
     old_run: u32,
     history: History,
-    buffer: VecDeque<(BookIds, Levels)>,
-    buffered_levels: usize,
+    buffer: Waiting,
     dropped: bool,
 }
 
 impl BookAssembler {
+    /// Returns a book whose buffered diffs count in `bytes`, as do those of other books.
+    pub fn sharing(bytes: Arc<AtomicU64>) -> Self {
+        Self { buffer: Waiting::sharing(bytes), ..Self::default() }
+    }
+
+    /// Returns the number of snapshots in a row, up to now, that did not have their checksum.
+    pub fn failed_snapshots(&self) -> u32 {
+        self.failed_snapshots
+    }
+
     /// Returns whether the book equals the venue's, as far as is known.
     #[inline]
     pub fn is_good(&self) -> bool {
@@ -124,7 +133,7 @@ impl BookAssembler {
 
     /// Resets the book, after the connection was lost.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { buffer: self.buffer.renewed(), ..Self::default() };
     }
 
     /// Sets the number of levels per side to which the book is cut, as its venue sends a window of the levels.
@@ -232,14 +241,9 @@ impl BookAssembler {
     /// Makes the book stale and forgets the ids of its messages. Returns whether it was synchronised.
     fn forget(&mut self) -> bool {
         self.history.clear();
-        self.clear_buffer();
+        self.buffer.clear();
         self.received = None;
         self.invalidate()
-    }
-
-    fn clear_buffer(&mut self) {
-        self.buffer.clear();
-        self.buffered_levels = 0;
     }
 
     fn wait(&mut self, ids: BookIds, print: u64, levels: &Levels) -> DiffOutcome {
@@ -253,7 +257,7 @@ impl BookAssembler {
             // No snapshot leads over a broken chain, and ids before a decrease are not comparable with later ones.
             let follows = self.buffer.back().is_none_or(|(before, _)| prev == Some(before.last()));
             if !follows || prev > Some(last) {
-                self.clear_buffer();
+                self.buffer.clear();
             }
         }
         if self.is_lower(ids) {
@@ -264,16 +268,7 @@ impl BookAssembler {
     }
 
     fn buffer(&mut self, ids: BookIds, levels: &Levels) -> DiffOutcome {
-        self.buffered_levels += levels.bids.len() + levels.asks.len();
-        self.buffer.push_back((ids, levels.clone()));
-        let mut full = false;
-        while self.buffer.len() > MAX_BUFFERED || self.buffered_levels > MAX_BUFFERED_LEVELS {
-            if let Some((_, oldest)) = self.buffer.pop_front() {
-                self.buffered_levels -= oldest.bids.len() + oldest.asks.len();
-            }
-            full = true;
-        }
-        if full {
+        if self.buffer.push(ids, levels) {
             let first_time = !std::mem::replace(&mut self.dropped, true);
             return DiffOutcome::BufferFull { first_time };
         }
@@ -362,7 +357,7 @@ impl BookAssembler {
                 }
             }
             SnapshotMode::Replaces | SnapshotMode::Window | SnapshotMode::History => {
-                self.clear_buffer();
+                self.buffer.clear();
                 if self.received.is_some_and(|received| last < received) {
                     self.history.clear();
                 }
@@ -380,8 +375,9 @@ impl BookAssembler {
         if self.joined {
             self.horizon = horizon::of(&self.bids, &self.asks);
         }
-        let (mut n, mut waiting) = (0, std::mem::take(&mut self.buffer));
-        self.buffered_levels = 0;
+        let mut n = 0;
+        let renewed = self.buffer.renewed();
+        let mut waiting = std::mem::replace(&mut self.buffer, renewed);
         while let Some((ids, levels)) = waiting.pop_front() {
             match self.position(ids) {
                 Position::Next => match self.apply(ids, &levels, true) {
@@ -397,7 +393,7 @@ impl BookAssembler {
                     self.state = State::Waiting;
                     // The diffs after the gap stay buffered until the next snapshot.
                     self.buffer(ids, &levels);
-                    for (ids, levels) in waiting {
+                    while let Some((ids, levels)) = waiting.pop_front() {
                         self.buffer(ids, &levels);
                     }
                     return SnapshotOutcome::Gap { expected, received };
@@ -412,10 +408,9 @@ impl BookAssembler {
         let is_chain = |(ids, _): &(BookIds, Levels)| matches!(ids, BookIds::Chain { .. });
         let follows = self
             .buffer
-            .iter()
             .position(|(ids, _)| matches!(ids, BookIds::Chain { prev: Some(prev), .. } if *prev == last));
         if let Some(n) = follows {
-            self.buffer.drain(..n);
+            (0..n).for_each(|_| drop(self.buffer.pop_front()));
         } else if self.buffer.back().is_some_and(|diff| is_chain(diff) && diff.0.last() == last) {
             self.buffer.clear();
         }
@@ -424,7 +419,6 @@ impl BookAssembler {
                 self.buffer.pop_front(); // 3
             }
         }
-        self.buffered_levels = self.buffer.iter().map(|(_, l)| l.bids.len() + l.asks.len()).sum();
         self.buffer.front().is_none_or(|(ids, _)| match *ids {
             BookIds::Range { first, prev, .. } => {
                 prev.map_or(first <= last.saturating_add(1), |prev| prev <= last)

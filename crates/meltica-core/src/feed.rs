@@ -371,6 +371,12 @@ impl Feed {
         self.unsynced().into_iter().filter(|symbol| !synced.contains(symbol)).collect()
     }
 
+    /// Returns the symbols whose last three snapshots did not have their checksums: the declared layout or the scales are
+    /// wrong.
+    pub fn checksum_faults(&self) -> Vec<SymbolId> {
+        self.select(SymbolBooks::has_checksum_fault)
+    }
+
     /// Returns the symbols whose books had checksums that were not verified, and their number.
     pub fn unverified(&self) -> BTreeMap<SymbolId, u64> {
         self.checks.unverified()

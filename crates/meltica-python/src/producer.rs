@@ -319,6 +319,13 @@ impl PyProducer {
         py.detach(|| self.feed.lock().never_synced().into_iter().map(SymbolId::name).collect())
     }
 
+    /// Returns the symbols whose last three snapshots did not have their checksums.
+    ///
+    /// Then the layout that the codec declares is wrong, or the scales of the instrument are.
+    fn checksum_faults(&self, py: Python<'_>) -> Vec<&'static str> {
+        py.detach(|| self.feed.lock().checksum_faults().into_iter().map(SymbolId::name).collect())
+    }
+
     /// Returns the symbols whose books had checksums that were not verified, and the number of these checksums.
     fn unverified(&self, py: Python<'_>) -> BTreeMap<&'static str, u64> {
         py.detach(|| {

@@ -94,6 +94,7 @@ pub fn feed_dict<'py>(py: Python<'py>, stats: &FeedStats) -> PyResult<Bound<'py,
         out.set_item(name, counter.get())?;
     }
     out.set_item("ignored", stats.control.get() + stats.unmatched.get())?;
+    out.set_item("waiting_bytes", stats.waiting_bytes.load(Ordering::Relaxed))?;
     out.set_item("unsynced_books", stats.unsynced.load(Ordering::Relaxed))?;
     out.set_item("events", by_kind(py, |kind| stats.dispatched[kind as usize].get())?)?;
     let stale = StaleReason::ALL.map(|reason| (reason.name(), stats.stale[reason as usize].get()));

@@ -510,6 +510,11 @@ class Producer:
         """
     def never_synced(self) -> list[str]:
         """Returns the symbols whose book waits for its first snapshot: no event of it was published."""
+    def checksum_faults(self) -> list[str]:
+        """Returns the symbols whose last three snapshots did not have their checksums.
+
+        Then the layout that the codec declares is wrong, or the scales of the instrument are.
+        """
     def unverified(self) -> dict[str, int]:
         """Returns the symbols whose books had checksums that were not verified, and the number of these checksums."""
     def drain(self, timeout: float | None = None) -> bool:

@@ -46,6 +46,10 @@ _DECODED = (
     "old_snapshots",
     "buffered_diffs",
     "gaps",
+    "history_trades",
+    "unchanged_tickers",
+    "repeated_candles",
+    "repeated_diffs",
 )
 """Counters of decoded frames."""
 _LOSSLESS = {kind: "block" for kind in KINDS if kind not in PRIVATE_KINDS}
@@ -224,6 +228,12 @@ class Replay:
                 row["stale_ids"] + row["old_books"] + row["old_snapshots"] + row["old_frames"]
                 for row in providers
             ),
+            "history": sum(row["history_trades"] for row in providers),
+            "unchanged": sum(
+                row["unchanged_tickers"] + row["repeated_candles"] + row["repeated_diffs"] + row["heartbeats"]
+                for row in providers
+            ),
+            "bad_candles": sum(row["bad_candles"] for row in providers),
             "unplaced_snapshots": sum(row["errors"].get("no_symbol", 0) for row in providers),
             "sample": [
                 {"provider": name, "frame": frame[:200].decode("utf-8", "replace")} for name, frame in samples
@@ -287,6 +297,12 @@ def _totals(providers: Sequence[Mapping[str, Any]], lambdas: Sequence[Mapping[st
             outcome: sum(row.get(f"checksums_{outcome}", 0) for row in providers)
             for outcome in ("verified", "failed", "unverified")
         },
+        "restarts": {
+            of: sum(row[key] for row in providers)
+            for of, key in (("ids", "id_restarts"), ("frames", "frame_restarts"))
+        },
+        "late_trades": sum(row["late_trades"] for row in providers),
+        "crossed_tickers": sum(row["crossed_tickers"] for row in providers),
         "unknown_enums": sum(row["unknown_enums"] for row in providers),
         "drops": summed("dropped", lambdas),
         "callback_errors": sum(row["errors"] for row in lambdas),

@@ -12,6 +12,23 @@ from meltica._core import Core
 from meltica.telemetry.families import Counts, by_kind, counter, gauge, histogram
 from meltica.telemetry.registry import Reading, Source
 
+_CHECKSUMS = {outcome: f"checksums_{outcome}" for outcome in ("verified", "failed", "unverified")}
+_RESTARTS = {"ids": "id_restarts", "frames": "frame_restarts"}
+_UNUSED = {
+    "history": "history_trades",
+    "unchanged_ticker": "unchanged_tickers",
+    "bad_candle": "bad_candles",
+    "repeated_candle": "repeated_candles",
+    "old_frame": "old_frames",
+    "old_book": "old_books",
+    "old_snapshot": "old_snapshots",
+    "repeated_diff": "repeated_diffs",
+    "crossed_diff": "crossed_diffs",
+    "heartbeat": "heartbeats",
+    "standby_book": "standby_books",
+}
+"""Label -> counter of the core."""
+
 
 def core_metrics(core: Core, pool_limit: int) -> Source:
     """Returns the collector of one data plane; `pool_limit` is the maximum size of its pools in bytes."""
@@ -121,9 +138,25 @@ def _feeds(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
         ("ignored", "messages_ignored", "Messages that no codec declaration matches: replies, heartbeats."),
         ("unknown_enums", "unknown_enums", "Enum values that the codec does not know."),
         ("gaps", "book_gaps", "Books resynchronised after a gap in the venue's ids."),
+        ("frame_gaps", "frame_gaps", "Frames of a connection that were lost, by their numbers."),
+        ("takeovers", "book_takeovers", "Books that another connection publishes from then on."),
+        ("checksum_faults", "checksum_faults", "Books whose snapshots fail their checksums."),
+        ("late_trades", "late_trades", "Missed trades delivered after a reconnect."),
+        ("crossed_tickers", "crossed_tickers", "Tickers delivered without bid and ask, which crossed."),
     ):
         yield counter(
             f"meltica_provider_{name}", text, labels, [((p,), feed[field]) for p, feed in feeds.items()]
+        )
+    for name, label, text, fields in (
+        ("checksums", "outcome", "Checksums of books.", _CHECKSUMS),
+        ("number_restarts", "of", "Restarts of a venue's numbers.", _RESTARTS),
+        ("messages_unused", "cause", "Decoded messages without an event.", _UNUSED),
+    ):
+        yield counter(
+            f"meltica_provider_{name}",
+            text,
+            ("provider", label),
+            [((p, value), feed[field]) for p, feed in feeds.items() for value, field in fields.items()],
         )
     yield counter(
         "meltica_provider_errors",
@@ -142,4 +175,10 @@ def _feeds(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
         "Books waiting for a snapshot.",
         labels,
         [((name,), feed["unsynced_books"]) for name, feed in feeds.items()],
+    )
+    yield gauge(
+        "meltica_provider_waiting_bytes",
+        "Size of the book changes that wait for snapshots.",
+        labels,
+        [((name,), feed["waiting_bytes"]) for name, feed in feeds.items()],
     )

@@ -2,6 +2,7 @@ use super::*;
 use crate::event::PriceLevel;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 mod checksums;
 mod horizon;
@@ -91,17 +92,41 @@ fn the_number_of_buffered_diffs_is_bounded() {
     );
 }
 
+/// Returns diffs of 10,000 levels each, of about 160 kB.
+fn fill(book: &mut BookAssembler, diffs: u64) -> Vec<DiffOutcome> {
+    let many: Vec<(i64, i64)> = (1..=10_000).map(|price| (price, 1)).collect();
+    (0..diffs).map(|n| book.diff(at(n), None, &levels(&many, &[]))).collect()
+}
+
 #[test]
 fn the_levels_of_buffered_diffs_are_bounded() {
-    let mut book = BookAssembler::default();
-    let many: Vec<(i64, i64)> = (1..=10_000).map(|price| (price, 1)).collect();
-    for n in 0..100 {
-        book.diff(ids(n, n), None, &levels(&many, &[]));
-        assert!(book.buffered_levels <= MAX_BUFFERED_LEVELS);
-        let held: usize = book.buffer.iter().map(|(_, levels)| levels.bids.len() + levels.asks.len()).sum();
-        assert_eq!(held, book.buffered_levels);
-    }
-    assert_eq!(book.buffer.len(), MAX_BUFFERED_LEVELS / 10_000);
+    let bytes = Arc::<AtomicU64>::default();
+    let mut book = BookAssembler::sharing(Arc::clone(&bytes));
+    let full = DiffOutcome::BufferFull { first_time: true };
+    assert_eq!(fill(&mut book, 100).iter().position(|outcome| *outcome == full), Some(20));
+    let held = bytes.load(Ordering::Relaxed);
+    assert!((3_200_000..3_210_000).contains(&held), "20 of 160,000 bytes: {held}");
+    book.reset();
+    assert_eq!(bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn the_diffs_that_wait_for_snapshots_share_their_memory() {
+    let bytes = Arc::<AtomicU64>::default();
+    let mut books: Vec<_> = (0..25).map(|_| BookAssembler::sharing(Arc::clone(&bytes))).collect();
+    let full = |outcomes: Vec<DiffOutcome>| outcomes.iter().filter(|o| **o != DiffOutcome::Buffered).count();
+    let dropped: Vec<_> = books.iter_mut().map(|book| full(fill(book, 20))).collect();
+    assert!(dropped[..20].iter().all(|n| *n == 0) && dropped[22..].iter().all(|n| *n == 20), "{dropped:?}");
+    assert!(bytes.load(Ordering::Relaxed) <= MAX_BUFFERED_BYTES);
+    books.drain(..10);
+    assert_eq!(full(fill(&mut books[14], 20)), 20, "they were received before");
+    let snapshot = |book: &mut BookAssembler| {
+        book.snapshot(at(100), SnapshotMode::Joins, &levels(&[(1, 1)], &[(20_000, 1)]), |_, _| {})
+    };
+    assert_eq!(snapshot(&mut books[0]), SnapshotOutcome::Synced { applied: 0 });
+    assert_eq!(snapshot(&mut books[14]), SnapshotOutcome::Synced { applied: 0 });
+    drop(books);
+    assert_eq!(bytes.load(Ordering::Relaxed), 0, "each is released");
 }
 
 #[test]

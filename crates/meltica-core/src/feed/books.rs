@@ -4,7 +4,8 @@
 //! one, are published. A newer connection becomes active once its book is good and as new, so that a planned change of
 //! connections leaves no hole. If the active book is stale, any good one replaces it.
 
-use super::checks::Check;
+use super::FeedStats;
+use super::checks::{Check, FAILED_SNAPSHOTS};
 use super::events::BookEvents;
 use crate::book::{BookAssembler, DiffOutcome, SnapshotOutcome};
 use crate::codec::{BookIds, Levels, SnapshotMode};
@@ -12,6 +13,7 @@ use crate::dispatch::NotDispatched;
 use crate::event::StaleReason;
 use crate::names::SymbolId;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The books of one symbol, by connection; the connections in the order of their first message.
 #[derive(Default)]
@@ -25,9 +27,9 @@ pub(super) type Books = BTreeMap<SymbolId, SymbolBooks>;
 
 impl SymbolBooks {
     #[inline]
-    fn position(&mut self, connection: u32) -> usize {
+    fn position(&mut self, connection: u32, stats: &FeedStats) -> usize {
         self.books.iter().position(|(other, _)| *other == connection).unwrap_or_else(|| {
-            self.books.push((connection, BookAssembler::default()));
+            self.books.push((connection, BookAssembler::sharing(Arc::clone(&stats.waiting_bytes))));
             self.books.len() - 1
         })
     }
@@ -40,6 +42,11 @@ impl SymbolBooks {
     /// Returns whether the book of a connection waits for a snapshot.
     pub fn waits(&self, connection: u32) -> bool {
         self.books.iter().any(|(other, book)| *other == connection && book.needs_snapshot())
+    }
+
+    /// Returns whether the last snapshots of a connection did not have their checksums.
+    pub fn has_checksum_fault(&self) -> bool {
+        self.books.iter().any(|(_, book)| book.failed_snapshots() >= FAILED_SNAPSHOTS)
     }
 
     /// Returns whether the venue does not number the messages of the symbol.
@@ -86,7 +93,7 @@ impl SymbolBooks {
         check: &mut Check<'_>,
         to: &mut BookEvents<'_>,
     ) -> Result<u32, NotDispatched> {
-        let at = self.position(connection);
+        let at = self.position(connection, to.stats);
         let stats = to.stats;
         let counter = match self.books[at].1.diff(ids, to.venue_time, levels) {
             DiffOutcome::Applied if check.has_failed(&mut self.books[at].1, false) => {
@@ -125,7 +132,7 @@ impl SymbolBooks {
         check: &mut Check<'_>,
         to: &mut BookEvents<'_>,
     ) -> Result<u32, NotDispatched> {
-        let at = self.position(connection);
+        let at = self.position(connection, to.stats);
         // A book that is not published may become so by the snapshot; then its buffered diffs have no events of their own.
         let is_active = at == self.active;
         let (mut events, mut failed) = (0, None);

@@ -5,7 +5,7 @@ use crate::names::ProviderId;
 use crate::stats::{Counter, Histogram};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A frame that was refused.
 #[derive(Debug, Clone)]
@@ -93,6 +93,8 @@ pub struct FeedStats {
     pub old_snapshots: Counter,
     /// Events not dispatched because the pool was exhausted.
     pub no_slot: Counter,
+    /// The size of the diffs that wait for snapshots.
+    pub waiting_bytes: Arc<AtomicU64>,
     /// Symbols whose book waited for a snapshot at the last check.
     pub unsynced: AtomicU64,
     /// Bad frames by kind of error.
@@ -145,6 +147,7 @@ impl FeedStats {
             stale: Default::default(),
             old_snapshots: Counter::default(),
             no_slot: Counter::default(),
+            waiting_bytes: Arc::default(),
             unsynced: AtomicU64::new(0),
             errors: Mutex::default(),
             bad: Mutex::default(),

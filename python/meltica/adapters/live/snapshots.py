@@ -2,7 +2,8 @@
 
 The scheduler polls the state of the books instead of following events: every book without a snapshot gets
 one, whatever the cause. Each symbol has one request in flight, and all symbols together a few. After a
-snapshot that failed or was too old, the next one waits longer.
+snapshot that failed or was too old, the next one waits longer. Where three snapshots in a row do not have
+their checksums, more of them do not help: the fault is logged, and the pauses are long.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ MAX_CONCURRENT = 4
 POLL_SECONDS = 0.1
 PAUSES = 0.2, 10.0
 """Seconds between two snapshots of one symbol: the first pause, and the longest."""
+FAULT_PAUSES = 40.0, 300.0
+"""The same for a symbol whose checksums are at fault; each is up to a fifth shorter."""
 
 
 class SnapshotScheduler:
@@ -48,6 +51,8 @@ class SnapshotScheduler:
         """Symbols without a snapshot since the connection was opened. A quiet market sends no diff, so the
         core does not report them."""
         self._pauses: dict[str, tuple[Backoff, float]] = {}
+        self._faults: Set[str] = frozenset()
+        """Symbols whose checksums are at fault."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
@@ -73,6 +78,7 @@ class SnapshotScheduler:
         waiting = subscribed & self._new.union(self._producer.unsynced())
         for symbol in self._pauses.keys() - waiting - self._tasks.keys():
             del self._pauses[symbol]
+        self._report_faults(waiting & set(self._producer.checksum_faults()), now)
         for symbol in sorted(waiting - self._tasks.keys()):
             backoff, next_at = self._pauses.get(symbol) or (Backoff(*PAUSES), now)
             if now < next_at:
@@ -81,6 +87,17 @@ class SnapshotScheduler:
             task = asyncio.get_running_loop().create_task(self._fetch(symbol), name=f"snapshot-{symbol}")
             self._tasks[symbol] = task
             task.add_done_callback(lambda _, symbol=symbol: self._tasks.pop(symbol))
+
+    def _report_faults(self, faults: Set[str], now: float) -> None:
+        for symbol in sorted(faults - self._faults):
+            log.error(
+                "book of %s stale: its last three snapshots did not have their checksums; correct the layout"
+                " that the codec declares, or the precision of the instrument",
+                symbol,
+            )
+            backoff = Backoff(*FAULT_PAUSES)
+            self._pauses[symbol] = backoff, now + backoff.next()
+        self._faults = faults
 
     async def _fetch(self, symbol: str) -> None:
         try:

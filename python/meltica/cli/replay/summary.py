@@ -77,6 +77,11 @@ def _totals(report: Mapping[str, Any]) -> "Table":
         table.add_row("checksums", counts(report["checksums"]))
     if report["unverified"]:
         table.add_row("unverified checksums", counts(report["unverified"]))
+    if any(report["restarts"].values()):
+        table.add_row("restarted numbers", counts(report["restarts"]))
+    for key in ("late_trades", "crossed_tickers"):
+        if report[key]:
+            table.add_row(key.replace("_", " "), f"{report[key]:,}")
     table.add_row("frame errors", counts(report["frame_errors"]))
     if report["unknown_enums"]:
         table.add_row("unknown enum values", f"{report['unknown_enums']:,}")

@@ -1,11 +1,16 @@
 """Tests of the requests for book snapshots."""
 
 import asyncio
+import itertools
 from collections.abc import Set
 
+import pytest
+
 from meltica._core import Codec, Core
+from meltica.adapters import Checksum, Levels, Message, Range, SymbolRule, equals
+from meltica.adapters import Codec as Declaration
 from meltica.adapters.binance.codec import BINANCE
-from meltica.adapters.live.snapshots import SnapshotScheduler
+from meltica.adapters.live.snapshots import FAULT_PAUSES, SnapshotScheduler
 from meltica.testing.rig import PATIENCE
 
 LAST = {"BTC-USDT": 100, "ETH-USDT": 9000, "SOL-USDT": 100}
@@ -48,4 +53,62 @@ async def test_snapshots_without_a_symbol_join_the_books_they_were_requested_for
                 await asyncio.sleep(0)
             assert sorted(producer.unsynced()) == waiting
     assert producer.stats()["errors"] == {}
+    assert host.stop()
+
+
+WRONG = Declaration(
+    name="wrong",
+    symbols=SymbolRule(separator="-"),
+    messages=(
+        Message(
+            name="book",
+            role="BookSnapshot",
+            matches=(equals("ch", "book"),),
+            symbol="s",
+            snapshot="joins",
+            levels=Levels(
+                bids="b", asks="a", sequence=Range(last="n"), checksum=Checksum("c", digits="shortest")
+            ),
+        ),
+        Message(
+            name="change",
+            role="BookDiff",
+            matches=(equals("ch", "change"),),
+            symbol="s",
+            levels=Levels(bids="b", asks="a", sequence=Range(first="n", last="n")),
+        ),
+    ),
+)
+"""A codec whose checksums are at fault."""
+
+
+async def test_three_snapshots_that_fail_their_checksums_are_a_fault_with_long_pauses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    core = Core()
+    host = core.host("thread")
+    host.add("reader", callbacks={}, routes=[("faults", "BookSnapshot", None)]).start()
+    producer = core.producer("faults", Codec(WRONG))
+    producer.feed(b'{"ch":"change","s":"BTC-USDT","n":8,"b":[],"a":[]}')
+    fetched: list[float] = []
+    now = 0.0
+
+    async def snapshot(_: str) -> bytes:
+        fetched.append(now)
+        return b'{"ch":"book","s":"BTC-USDT","n":%d,"b":[["1","1"]],"a":[["2","1"]],"c":7}' % (
+            8 + len(fetched)
+        )
+
+    scheduler = SnapshotScheduler(producer, snapshot, lambda _: None, lambda: {"BTC-USDT"})
+    while now < 200:
+        scheduler.poll(now)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        now += 0.1
+    pauses = [later - earlier for earlier, later in itertools.pairwise(fetched)]
+    assert max(pauses[:2]) < 2 < 30 < FAULT_PAUSES[0] * 0.8 <= min(pauses[2:])
+    assert producer.unsynced() == producer.checksum_faults() == ["BTC-USDT"]
+    assert producer.stats()["checksum_faults"] == 1
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage().startswith("book of BTC-USDT stale: its last three snapshots did not have")
     assert host.stop()

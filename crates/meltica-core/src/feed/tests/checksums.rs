@@ -116,6 +116,11 @@ fn request(plane: &mut Plane, last: u64, text: &str) -> Vec<String> {
 
 fn requested(plane: &mut Plane, frame: &str) -> Vec<String> {
     plane.feed.restart(0).unwrap();
+    again(plane, frame)
+}
+
+/// Feeds a snapshot on the same connection.
+fn again(plane: &mut Plane, frame: &str) -> Vec<String> {
     while plane.reader.has_work() {
         plane.reader.read(plane.dispatcher.watermark(), 64, &mut Vec::new());
     }
@@ -171,4 +176,22 @@ fn snapshots_that_fail_in_a_row_are_a_fault_and_the_verification_can_be_switched
         (plane.feed.stats.checksums_failed.get(), plane.feed.stats.checksums_unverified.get()),
         (3, 1)
     );
+}
+
+#[test]
+fn three_snapshots_in_a_row_that_fail_are_a_fault_of_their_symbol() {
+    let mut plane = plane();
+    assert_eq!(change(&mut plane, 101, 7), ["checksum"]);
+    let snapshot = |plane: &mut Plane, last: u64, checksum: u32| {
+        let levels = r#""bids":[["1","1"]],"asks":[["2","1"]]"#;
+        again(plane, &format!(r#"{{"lastUpdateId":{last},{levels},"c":{checksum}}}"#))
+    };
+    let faults = |plane: &Plane| (plane.feed.checksum_faults(), plane.feed.stats.checksum_faults.get());
+    for n in 0..4 {
+        let expected = if n < 3 { vec![] } else { vec![SymbolId::intern("BTC-USDT")] };
+        assert_eq!(faults(&plane), (expected, u64::from(n >= 3)), "{n}");
+        assert_eq!(snapshot(&mut plane, 200 + n, 7), ["checksum"]);
+    }
+    assert_eq!(snapshot(&mut plane, 300, crc32("1:1:2:1")), ["300"]);
+    assert_eq!(faults(&plane), (vec![], 1));
 }
