@@ -364,11 +364,16 @@ impl Feed {
         self.decoder.as_ref()?.codec().canonical(category, text)
     }
 
-    /// Returns the symbols whose book waits for its first snapshot: no event of it was published.
+    /// Returns the symbols whose book has no event: it waits for its first snapshot, or its quantities are refused.
     pub fn never_synced(&mut self) -> Vec<SymbolId> {
         let published = self.publisher.published(Kind::BookSnapshot);
         let synced: Vec<_> = published.filter(|(_, events)| *events > 0).map(|(symbol, _)| symbol).collect();
-        self.unsynced().into_iter().filter(|symbol| !synced.contains(symbol)).collect()
+        let is_refused = |symbol: &SymbolId| self.contracts.unit(*symbol).refusal(*symbol).is_some();
+        let mut symbols = self.unsynced();
+        symbols.extend(self.books.keys().filter(|symbol| is_refused(symbol)));
+        symbols.sort_unstable();
+        symbols.dedup();
+        symbols.into_iter().filter(|symbol| !synced.contains(symbol)).collect()
     }
 
     /// Returns the symbols whose last three snapshots did not have their checksums: the declared layout or the scales are
