@@ -310,6 +310,7 @@ impl FrameSink<'_> {
         for (&symbol, books) in books.chain(partials) {
             let (publisher, stats, owed) = (&mut *self.publisher, self.stats, &mut *self.owed);
             let mut to = BookEvents::new(publisher, stats, owed, symbol, None, received_time);
+            to.unit = self.contracts.unit(symbol);
             events += books.invalidate(connection, reason, &mut to)?;
         }
         Ok(events)

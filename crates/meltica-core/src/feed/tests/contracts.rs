@@ -244,3 +244,20 @@ fn checksums_cover_the_digits_of_contracts() {
     assert_eq!(plane.run(frame("books", "BTC-USDT-SWAP", &book).as_bytes()).len(), 1);
     assert_eq!(plane.feed.stats.checksums_verified.get(), 1);
 }
+
+#[test]
+fn a_book_that_replaces_one_of_another_connection_is_in_base() {
+    let plane = &mut plane();
+    instrument(plane, &listed("BTC-USDT-SWAP", "0.01", "1", "BTC"));
+    let book = |price| frame("books", "BTC-USDT-SWAP", &format!(r#""b":[["{price}","3"]],"a":[["10","3"]]"#));
+    // The third message cannot be decoded, so the book of connection 0 is published in place of that of 1.
+    for (connection, frame) in [(0, book("9")), (1, book("9")), (1, book("nine"))] {
+        let outcome = plane.feed.frame_from(Source::Stream, connection, frame.as_bytes(), 0).unwrap();
+        let items = plane.read(outcome.events);
+        let [Payload::Book(book)] = &items.iter().map(|item| &item.payload).collect::<Vec<_>>()[..] else {
+            panic!("{items:?}")
+        };
+        assert_eq!((book.bids[0].quantity, book.quantity_scale), (3, 2));
+    }
+    assert_eq!(plane.feed.stats.takeovers.get(), 2);
+}
