@@ -42,6 +42,7 @@ TRADING: tuple[Sent, ...] = (
     get("an order that does not exist", "/orders/00000000-0000-0000-0000-000000000009"),
     get("the trace of an order", "/orders/00000000-0000-0000-0000-000000000001/trace"),
     get("the trace of an order that does not exist", "/orders/00000000-0000-0000-0000-000000000009/trace"),
+    get("the slowest deliveries while nothing is delivered", "/deliveries/slowest"),
     post("halt", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"prices look wrong"}'),
     post("halt of a halted scope", "/risk/halt", (JSON,), b'{"scope":"provider:main","reason":"again"}'),
     post("resume", "/risk/resume", (JSON,), b'{"scope":"provider:main","reason":"prices are right"}'),

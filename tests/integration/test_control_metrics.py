@@ -138,14 +138,15 @@ def test_states(busy: Running) -> None:
 def test_histograms_equal_those_of_the_core_in_seconds(busy: Running) -> None:
     run = busy.gateway.instances.get("slowly").run
     assert run is not None
-    counts, total = run.core.histograms()["callback"]
+    [(provider, (counts, total, number))] = run.core.histograms()["callback"].items()
     family = families(busy)["meltica_lambda_callback_duration_seconds"]
     rows = [sample for sample in family.samples if sample.labels["lambda"] == "slowly"]
     buckets = {sample.labels["le"]: sample.value for sample in rows if sample.name.endswith("_bucket")}
     assert [float(bound) for bound in buckets][:-1] == [bound / 1e9 for bound in _core.HISTOGRAM_BOUNDS_NS]
     assert [int(n) for n in buckets.values()][:-1] == counts
     by_name = {sample.name.rpartition("_")[2]: sample.value for sample in rows}
-    assert buckets["+Inf"] == by_name["count"] == run.stats()["callback_ns"]["count"] > 0
+    assert buckets["+Inf"] == by_name["count"] == number == run.stats()["callback_ns"]["count"] > 0
+    assert {sample.labels["provider"] for sample in rows} == {provider}
     assert by_name["sum"] == total / 1e9
 
 
@@ -156,7 +157,7 @@ def test_histograms_are_cumulative(busy: Running) -> None:
         last: dict[str, float] = {}
         for row in family.samples:
             if row.name.endswith("_bucket"):
-                (who,) = (text for label, text in row.labels.items() if label != "le")
+                who = ",".join(text for label, text in row.labels.items() if label != "le")
                 assert row.value >= last.get(who, 0)
                 last[who] = row.value
 

@@ -179,11 +179,11 @@ def test_histograms_agree_with_the_summaries(looping: Looping) -> None:
     looping.stop()
     assert host.stop(30)
     for name, key in (("latency", "latency_ns"), ("callback", "callback_ns")):
-        counts, total = instance.histograms()[name]
+        [(counts, total, number)] = instance.histograms()[name].values()
         summary = instance.stats()[key]
         assert len(counts) == len(HISTOGRAM_BOUNDS_NS)
         assert counts == sorted(counts)
-        assert counts[-1] == summary["count"]
+        assert counts[-1] == number == summary["count"]
         assert total // summary["count"] == summary["mean"]
     assert looping.core.histograms()["binance"][0][-1] == looping.producer.stats()["decode_ns"]["count"]
 

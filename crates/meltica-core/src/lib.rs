@@ -10,6 +10,7 @@ pub mod clock;
 pub mod codec;
 pub mod decimal;
 pub mod dedupe;
+pub mod deliveries;
 pub mod dispatch;
 pub mod event;
 pub mod feed;

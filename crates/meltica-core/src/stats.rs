@@ -93,9 +93,9 @@ impl Histogram {
         }
     }
 
-    /// Returns the number of values below each of [`BOUNDS`], and the sum of all values. The counts are exact, as
-    /// buckets begin at powers of two.
-    pub fn cumulative(&self) -> ([u64; BOUNDS.len()], u64) {
+    /// Returns the number of values below each of [`BOUNDS`], the sum of all values, and their number. The counts are
+    /// exact, as buckets begin at powers of two.
+    pub fn cumulative(&self) -> ([u64; BOUNDS.len()], u64, u64) {
         let mut counts = [0; BOUNDS.len()];
         let (mut below, mut at) = (0, 0);
         for (count, bound) in counts.iter_mut().zip(BOUNDS) {
@@ -104,7 +104,8 @@ impl Histogram {
             at = end;
             *count = below;
         }
-        (counts, self.sum.load(Ordering::Relaxed))
+        let rest: u64 = self.buckets[at..].iter().map(|cell| cell.load(Ordering::Relaxed)).sum();
+        (counts, self.sum.load(Ordering::Relaxed), below + rest)
     }
 
     /// Summarises the histogram.
@@ -178,11 +179,12 @@ mod tests {
             for value in &values {
                 histogram.record(*value);
             }
-            let (counts, sum) = histogram.cumulative();
+            let (counts, sum, total) = histogram.cumulative();
             for (count, bound) in counts.into_iter().zip(BOUNDS) {
                 prop_assert_eq!(count, values.iter().filter(|value| **value < bound).count() as u64);
             }
             prop_assert_eq!(sum, values.iter().sum::<u64>());
+            prop_assert_eq!(total, values.len() as u64);
         }
 
         #[test]

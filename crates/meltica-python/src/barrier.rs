@@ -1,6 +1,8 @@
 //! The barrier: waits until every host has handled what was dispatched.
 
+use crate::host::Slow;
 use crate::locks::Lock;
+use meltica_core::clock;
 use meltica_core::dispatch::{Dispatcher, StopFlag};
 use pyo3::prelude::*;
 use std::collections::BTreeSet;
@@ -43,6 +45,9 @@ pub trait Drains: Send + Sync {
 
     /// Whether the queue of an instance has no room for some symbols.
     fn lacks_room(&self) -> bool;
+
+    /// Returns the slowest deliveries of the minute before `now`, in ticks.
+    fn slowest(&self, now: u64) -> Vec<Slow>;
 }
 
 /// The hosts whose threads run. The barrier refers to hosts weakly: hosts own the data plane, not the reverse.
@@ -111,6 +116,12 @@ impl Barrier {
     /// Whether the queue of an instance has no room for some symbols.
     pub fn lacks_room(&self) -> bool {
         self.hosts().iter().any(|host| host.lacks_room())
+    }
+
+    /// Returns the slowest deliveries of each host within the last minute.
+    pub fn slowest(&self) -> Vec<Slow> {
+        let now = clock::ticks();
+        self.hosts().iter().flat_map(|host| host.slowest(now)).collect()
     }
 
     /// Refuses calls on the thread of a host, which would wait for themselves forever.

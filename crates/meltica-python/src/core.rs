@@ -4,7 +4,7 @@ use crate::barrier::Barrier;
 use crate::convert::value_error;
 use crate::extensions::Extensions;
 use crate::feeds::Feeds;
-use crate::host::{HostShared, PyHost};
+use crate::host::{HostShared, PyHost, PySlowDelivery};
 use crate::routes::{RouteTuple, Subscriptions};
 use crate::stats::{feed_dict, pool_dict};
 use meltica_core::dispatch::{Dispatcher, StopFlag};
@@ -168,13 +168,19 @@ impl PyCore {
 
     /// Returns, by provider, the time from received to dispatched.
     ///
-    /// Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
+    /// Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns, their number).
     fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         for feed in self.shared.feeds.all() {
             out.set_item(feed.provider.name(), feed.decode.cumulative())?;
         }
         Ok(out)
+    }
+
+    /// Returns the slowest deliveries of the last minute, at most 50, the slowest first: from dispatched to the end of the
+    /// callback. Those of replays are not counted.
+    fn slowest(&self, py: Python<'_>) -> Vec<PySlowDelivery> {
+        py.detach(|| PySlowDelivery::ranked(self.shared.barrier.slowest()))
     }
 
     /// Closes every queue: events that were not delivered are discarded. Stop the hosts first.

@@ -6,16 +6,17 @@
 
 mod commands;
 mod context;
+mod drains;
 mod objects;
 mod posted;
 mod python;
 mod seat;
 mod share;
+mod slowest;
 mod thread;
 mod timers;
 mod trigger;
 
-use crate::barrier::{Drains, Running};
 use crate::callback::{Callback, absorb_pending, raise_in_thread};
 use crate::core::CoreShared;
 use crate::errors::LambdaError;
@@ -32,9 +33,11 @@ use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, OnceLock, Weak, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use python::PyHost;
+use slowest::Slowest;
+pub use slowest::{PySlowDelivery, Slow};
 use thread::spawn;
 use trigger::Begun;
 pub use trigger::PyTrigger;
@@ -124,6 +127,7 @@ pub struct HostShared {
     blocked: AtomicU64,
     /// The kernel's number of the thread, 0 where there is none.
     thread: AtomicU32,
+    slowest: Lock<Slowest>,
 }
 
 impl HostShared {
@@ -163,6 +167,7 @@ impl HostShared {
             entered: Entered::default(),
             blocked: AtomicU64::new(0),
             thread: AtomicU32::new(0),
+            slowest: Lock::leaf(Slowest::default()),
         })
     }
 
@@ -389,57 +394,8 @@ impl HostShared {
     }
 }
 
-impl Drains for HostShared {
-    fn wait_drained(&self, seq: u64, deadline: Instant) -> bool {
-        self.drain_to.fetch_max(seq, Ordering::AcqRel);
-        self.waker.wake();
-        let mut guard = self.drained.0.lock();
-        while self.done.load(Ordering::Acquire) < seq && !self.has_ended() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            guard = guard.wait(&self.drained.1, left);
-        }
-        true
-    }
-
-    fn refuse_own_thread(&self, what: &str) -> PyResult<()> {
-        if self.waker.is_mine() {
-            return Err(LambdaError::new_err(format!(
-                "{what} failed: it was called in a callback, on the host's own thread; call it from another thread"
-            )));
-        }
-        Ok(())
-    }
-
-    fn replays(&self) -> bool {
-        self.event_clock
-    }
-
-    fn running(&self) -> Option<Running> {
-        let number = self.current.load(Ordering::Acquire);
-        let for_ns = self.in_callback_ns(number);
-        let instance = self.find(number)?;
-        Some(Running { lambda: instance.id.clone(), for_ns, thread: self.thread.load(Ordering::Relaxed) })
-    }
-
-    fn lambda(&self, number: u64) -> Option<String> {
-        self.find(number).map(|instance| instance.id.clone())
-    }
-
-    fn check_blocked(&self, limit_ns: u64) -> bool {
-        let number = self.current.load(Ordering::Acquire);
-        let blocked = if self.in_callback_ns(number) > limit_ns { number } else { 0 };
-        self.blocked.swap(blocked, Ordering::AcqRel) != blocked
-    }
-
-    fn lacks_room(&self) -> bool {
-        self.instances().iter().any(|instance| instance.lacks_room())
-    }
-}
-
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyHost>()?;
-    trigger::register(module)
+    trigger::register(module)?;
+    slowest::register(module)
 }

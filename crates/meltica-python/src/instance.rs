@@ -11,9 +11,10 @@ use crate::routes::Routes;
 use market::MarketView;
 use meltica_core::bus::{Queue, Reader};
 use meltica_core::clock;
+use meltica_core::deliveries::Deliveries;
 use meltica_core::dispatch::Route;
 use meltica_core::event::{Event, Kind, Nanos};
-use meltica_core::stats::{Counter, Histogram};
+use meltica_core::stats::Counter;
 use posted::Posted;
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -73,8 +74,7 @@ pub struct Plan {
 #[repr(C)]
 pub struct InstanceStats {
     pub delivered: [Counter; Kind::COUNT],
-    pub callback: Histogram,
-    pub latency: Histogram,
+    pub deliveries: Deliveries,
     pub errors: Counter,
     pub slow: Counter,
     /// Beats of timers that jumps of a recording's clock skipped.

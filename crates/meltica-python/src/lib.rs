@@ -52,7 +52,7 @@ use pyo3::prelude::*;
 mod _core {
     use super::{
         add_part, benchmark, book, change, codec, core, errors, events, exit, filter, host, instance,
-        intents, market, producer, quotes, simulator, symbols, watch,
+        intents, market, producer, quotes, simulator, stats, symbols, watch,
     };
     use pyo3::prelude::*;
 
@@ -73,6 +73,7 @@ mod _core {
         producer::register(module)?;
         quotes::register(module)?;
         symbols::register(module)?;
+        stats::register(module)?;
         watch::register(module)?;
         add_part(module, "events", events::DOC, &[events::register, book::register])?;
         add_part(module, "account", events::ACCOUNT_DOC, &[events::register_account])?;

@@ -4,10 +4,39 @@ use crate::locks::core_lock;
 use meltica_core::event::{Kind, StaleReason};
 use meltica_core::feed::FeedStats;
 use meltica_core::pool::{Pool, Recycle};
-use meltica_core::stats::Summary;
+use meltica_core::stats::{BOUNDS, Histogram, Summary};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::Ordering;
+
+/// A histogram as Python sees it: the number of values below each bound, their sum in ns, and their number.
+pub type Counts = ([u64; BOUNDS.len()], u64, u64);
+
+/// A histogram of durations, with the bounds `HISTOGRAM_BOUNDS_NS`. Only one thread at a time may record.
+#[pyclass(module = "meltica._core", name = "Histogram", frozen, immutable_type)]
+pub struct PyHistogram(Histogram);
+
+#[pymethods]
+impl PyHistogram {
+    #[new]
+    fn new() -> Self {
+        Self(Histogram::default())
+    }
+
+    /// Counts a duration in ns; a negative one counts as 0.
+    fn record(&self, ns: i64) {
+        self.0.record(ns.max(0) as u64);
+    }
+
+    /// Returns the number of values below each of `HISTOGRAM_BOUNDS_NS`, the sum of all values in ns, and their number.
+    fn counts(&self) -> Counts {
+        self.0.cumulative()
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyHistogram>()
+}
 
 /// Returns `{kind: count}` without the kinds whose count is 0.
 pub fn by_kind(py: Python<'_>, count: impl Fn(Kind) -> u64) -> PyResult<Bound<'_, PyDict>> {

@@ -51,6 +51,7 @@ __all__ = [
     "ExecReport",
     "Extension",
     "FeedOutcome",
+    "Histogram",
     "Host",
     "Instance",
     "InstrumentUpdate",
@@ -67,6 +68,7 @@ __all__ = [
     "Quotes",
     "Reading",
     "RiskControl",
+    "SlowDelivery",
     "SyntheticMarket",
     "Ticker",
     "Timer",
@@ -85,6 +87,7 @@ __all__ = [
     "canonical_symbol",
     "check_filter",
     "is_currency",
+    "read_line",
     "stamp_fault",
 ]
 
@@ -97,7 +100,7 @@ BUILD_TARGET: Final[str]
 """Target triple of the build, such as `x86_64-unknown-linux-gnu`."""
 
 _Route: TypeAlias = tuple[str, str, str | None]
-_Histogram: TypeAlias = tuple[list[int], int]
+_Histogram: TypeAlias = tuple[list[int], int, int]
 
 KINDS: Final[tuple[str, ...]]
 """The event kinds that can be subscribed to."""
@@ -381,7 +384,7 @@ class Core:
     def histograms(self) -> dict[str, _Histogram]:
         """Returns, by provider, the time from received to dispatched.
 
-        Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
+        Each histogram is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns, their number).
         """
     def routes(self) -> list[_Route]:
         """Returns the routes of the running instances: (provider, kind, symbol), symbol None for every symbol."""
@@ -389,6 +392,10 @@ class Core:
         """Calls `callback(version, subscribe, unsubscribe)` after each change of `routes()`; None ends it.
 
         The callback runs on the thread that made the change and must return fast, because a host may wait for it.
+        """
+    def slowest(self) -> list[SlowDelivery]:
+        """Returns the slowest deliveries of the last minute, at most 50, the slowest first: from dispatched to the end of the
+        callback. Those of replays are not counted.
         """
     def close(self) -> None:
         """Closes every queue: events that were not delivered are discarded. Stop the hosts first."""
@@ -588,6 +595,54 @@ class Host:
         """
 
 @final
+class Histogram:
+    """A histogram of durations, with the bounds `HISTOGRAM_BOUNDS_NS`. Only one thread at a time may record."""
+
+    def __new__(cls) -> Self: ...
+    def record(self, ns: int) -> None:
+        """Counts a duration in ns; a negative one counts as 0."""
+    def counts(self) -> _Histogram:
+        """Returns the number of values below each of `HISTOGRAM_BOUNDS_NS`, the sum of all values in ns, and their number."""
+
+@final
+class SlowDelivery:
+    """One delivery that was among the slowest of the last minute."""
+
+    @property
+    def lambda_id(self) -> str:
+        """The instance."""
+    @property
+    def sequence(self) -> int:
+        """The global number of the event."""
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+    @property
+    def provider(self) -> str:
+        """Its provider."""
+    @property
+    def symbol(self) -> str:
+        """Its symbol."""
+    @property
+    def venue_time(self) -> int | None:
+        """The time by the venue; None if the venue sends none."""
+    @property
+    def received_time(self) -> int:
+        """When its bytes arrived, wall clock."""
+    @property
+    def dispatched_time(self) -> int:
+        """When it was numbered and routed, wall clock."""
+    @property
+    def read_ns(self) -> int:
+        """Nanoseconds from then to the begin of the round of deliveries that has it."""
+    @property
+    def callback_ns(self) -> int:
+        """From then to the begin of the callback."""
+    @property
+    def returned_ns(self) -> int:
+        """How long the callback ran."""
+
+@final
 class Trigger:
     """What led to the callback that runs. Ages are in ns before the call of `Instance.trigger`, on the monotonic clock."""
 
@@ -720,8 +775,8 @@ class Instance:
         ns. `left_out` counts symbols, `extension_bytes` the bytes of waiting extensions, the others events. `reserved_*`
         are the slots of the pools that the running instance has reserved, and their bytes with those of extensions.
         """
-    def histograms(self) -> dict[str, _Histogram]:
-        """Returns two histograms: `latency` from dispatched to delivered, `callback` from delivered to returned.
+    def histograms(self) -> dict[str, dict[str, _Histogram]]:
+        """Returns two histograms by provider: `latency` from dispatched to delivered, `callback` from delivered to returned.
 
-        Each is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
+        Each is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns, their number).
         """

@@ -1,4 +1,4 @@
-"""`/orders/{id}/trace`: one order from the venue's frame to its fills, as a waterfall."""
+"""`/orders/{id}/trace` and `/deliveries/slowest`: orders and events as waterfalls."""
 
 from enum import StrEnum
 
@@ -23,7 +23,7 @@ class Span(StrEnum):
 
 
 class TraceEvent(Schema, frozen=True, kw_only=True):
-    """The event whose callback requested the order."""
+    """The event of a callback."""
 
     sequence: int
     """Its global number since the start of the gateway."""
@@ -38,7 +38,7 @@ class TraceStep(Schema, frozen=True, kw_only=True):
 
     step: str
     """`venue`, `received`, `dispatched`, `read`, `callback`, `intent`, `approved`, `refused`, `committed`,
-    `sent`, `acknowledged`, `filled` or `ended`."""
+    `sent`, `acknowledged`, `filled` or `ended`; of a delivery also `returned`, the end of the callback."""
     at: int
     """When, in milliseconds."""
     after_ns: Number = UNSET
@@ -95,3 +95,24 @@ class OrderTrace(Schema, frozen=True, kw_only=True):
     """The same of `venue`, from the receipt of the event on."""
     refusals: list[TraceRefusal]
     """Why the order was refused, or amendments of it; the latest first."""
+
+
+class SlowDelivery(Schema, frozen=True, kw_only=True):
+    """The delivery of an event to an instance."""
+
+    instance: str
+    event: TraceEvent
+    """The event."""
+    steps: list[TraceStep]
+    """The steps that were reached, up to `returned`."""
+    total_ns: int
+    """The time from `dispatched` to `returned`, by which deliveries are compared."""
+
+
+class SlowDeliveries(Schema, frozen=True, kw_only=True):
+    """The slowest deliveries of the last minute, at most 50, the slowest first."""
+
+    deliveries: list[SlowDelivery]
+    """The deliveries; events without a callback are not among them."""
+    count: int
+    """How many entries this response has."""

@@ -29,6 +29,7 @@ COMMANDS = {
     "instances": "meltica.cli.instances:instances",
     "providers": "meltica.cli.providers:providers",
     "orders": "meltica.cli.orders:orders",
+    "slowest": "meltica.cli.slowest:slowest",
     "trace": "meltica.cli.trace:trace",
     "positions": "meltica.cli.positions:positions",
     "balances": "meltica.cli.balances:balances",

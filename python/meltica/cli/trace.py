@@ -88,8 +88,16 @@ def _rows(steps: list[dict[str, Any]]) -> list[tuple[object, ...]]:
         if each["step"] == "filled":
             text = f"{each['quantity']} at {each['price']}"
             text += ", found by reconciling" if each.get("recovered") else ""
-        at = time.strftime("%H:%M:%S", time.gmtime(each["at"] // 1000)) + f".{each['at'] % 1000:03}"
-        rows.append((each["step"], at, after or "-", each.get("span", "-"), bar.ljust(WIDTH), text or "-"))
+        rows.append(
+            (
+                each["step"],
+                clock_time(each["at"]),
+                after or "-",
+                each.get("span", "-"),
+                bar.ljust(WIDTH),
+                text or "-",
+            )
+        )
     return rows
 
 
@@ -100,6 +108,11 @@ def _bar(begin: int, end: int, whole: int, mark: str) -> str:
     first = begin * WIDTH // whole
     last = max(first + 1, min(WIDTH, round(end * WIDTH / whole)))
     return " " * min(first, WIDTH - 1) + mark * (min(last, WIDTH) - min(first, WIDTH - 1))
+
+
+def clock_time(ms: int) -> str:
+    """Returns the time of a day, with milliseconds."""
+    return time.strftime("%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}"
 
 
 def duration(ns: int) -> str:

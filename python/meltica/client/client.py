@@ -32,6 +32,7 @@ from meltica.api.modules import (
 from meltica.api.providers import ProviderDetail, Providers, RemovedProvider
 from meltica.api.risk import RiskLimitsOfScopes, RiskStatus
 from meltica.api.tokens import CreatedToken, NewToken, Token, Tokens
+from meltica.api.traces import SlowDeliveries
 from meltica.api.version import Version
 from meltica.api.why import Why
 from meltica.client.trading import TradingRequests
@@ -258,6 +259,10 @@ class Client:
         """Returns the last log lines of an instance, those after a number."""
         path = f"/strategy/instances/{_part(id)}/logs?after={after}&level={level}"
         return self._get(path, InstanceLogLines)
+
+    def slowest(self) -> SlowDeliveries:
+        """Returns the slowest deliveries of the last minute, the slowest first."""
+        return self._get("/deliveries/slowest", SlowDeliveries)
 
     def why(self, id: str) -> Why:
         """Returns why an instance gets no event, or why its orders do not go out."""

@@ -21,6 +21,7 @@ from meltica.control.routes.balances import BalancesController
 from meltica.control.routes.config_backup import PATH as CONFIG_BACKUP
 from meltica.control.routes.config_backup import ConfigBackupController
 from meltica.control.routes.configuration import ConfigurationController
+from meltica.control.routes.deliveries import DeliveriesController
 from meltica.control.routes.events import EventsController
 from meltica.control.routes.health import HealthController
 from meltica.control.routes.instance_logs import InstanceLogsController
@@ -78,6 +79,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ConfigurationController,
     BackupController,
     ConfigBackupController,
+    DeliveriesController,
     OpenApiController,
 )
 

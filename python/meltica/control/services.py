@@ -1,11 +1,12 @@
 """What the routes work with. The gateway builds it, so that no route sees the gateway itself."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from meltica._core import SlowDelivery
 from meltica.api.envelope import JsonObject
 from meltica.control.authentication import Authenticator
 from meltica.control.streams.market import MarketTap
@@ -72,6 +73,8 @@ class ControlServices:
     instances: InstanceManager
     provider_stats: Callable[[], Mapping[str, Mapping[str, Any]]]
     """Returns the core's counters of each provider that has started."""
+    slowest: Callable[[], Sequence[SlowDelivery]]
+    """Returns the slowest deliveries of the last minute."""
     provider_settings: Mapping[str, JsonObject]
     """Name -> configured settings, with secrets and variables hidden."""
     instance_configs: Mapping[str, JsonObject]

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import UNSET, UnsetType
 
 from meltica.api.envelope import optional
-from meltica.api.traces import OrderTrace, Span, TraceEvent, TraceRefusal, TraceStep
+from meltica.api.traces import (
+    OrderTrace,
+    SlowDeliveries,
+    SlowDelivery,
+    Span,
+    TraceEvent,
+    TraceRefusal,
+    TraceStep,
+)
 from meltica.model.enums import OrderState
 
 if TYPE_CHECKING:
+    from meltica._core import SlowDelivery as CoreDelivery
     from meltica.persistence.stores.trading.loaders import StoredOrder
     from meltica.persistence.stores.trading.queries import StoredFill, StoredRefusal
     from meltica.persistence.stores.trading.rows import Trigger
@@ -31,6 +40,7 @@ SPANS = {
     "acknowledged": Span.VENUE,
     "filled": Span.VENUE,
     "ended": Span.VENUE,
+    "returned": Span.WORK,
 }
 """What the time before each step is spent with."""
 _TIMED = frozenset({"received", "filled", "ended"})
@@ -70,6 +80,35 @@ def trace_of(
         venue_ns=spent[Span.VENUE],
         refusals=[_refusal(each) for each in refusals],
     )
+
+
+def deliveries_of(found: "Sequence[CoreDelivery]") -> SlowDeliveries:
+    """Returns the slowest deliveries, the slowest first."""
+    deliveries = [
+        SlowDelivery(
+            instance=each.lambda_id,
+            event=TraceEvent(
+                sequence=each.sequence, kind=each.kind, provider=each.provider, symbol=each.symbol
+            ),
+            steps=list(_delivered(each)),
+            total_ns=each.read_ns + each.callback_ns + each.returned_ns,
+        )
+        for each in found
+    ]
+    return SlowDeliveries(deliveries=deliveries, count=len(deliveries))
+
+
+def _delivered(each: "CoreDelivery") -> Iterator[TraceStep]:
+    before: int | None = None
+    at = each.dispatched_time
+    points = [] if each.venue_time is None else [_Point("venue", each.venue_time)]
+    points += [_Point("received", each.received_time), _Point("dispatched", at)]
+    for name in ("read", "callback", "returned"):
+        at += getattr(each, f"{name}_ns")
+        points.append(_Point(name, at))
+    for point in points:
+        yield _step(point, before)
+        before = point.at
 
 
 def _steps(trigger: "Trigger | None", points: Iterator[_Point]) -> Iterator[TraceStep]:

@@ -27,6 +27,7 @@ def control_services(gateway: "Gateway", authenticator: "Authenticator | None") 
         providers=gateway.providers,
         instances=gateway.instances,
         provider_stats=gateway.core.provider_stats,
+        slowest=gateway.core.slowest,
         provider_settings={name: entry["settings"] for name, entry in providers.items()},
         instance_configs={id: entry["config"] for id, entry in lambdas.items()},
         declarations=gateway.declarations,

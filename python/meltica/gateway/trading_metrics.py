@@ -1,17 +1,20 @@
 """Metrics of trading: orders, fills, refusals, commits, accounts. A gateway that does not trade has none."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 
-from meltica.telemetry.families import Rows, counter, gauge
+from meltica.telemetry.families import Counts, Rows, counter, gauge, histogram
 from meltica.telemetry.registry import Reading, Source
 
 if TYPE_CHECKING:
     from meltica.gateway.trading import GatewayTrading
     from meltica.gateway.trading_runtime import TradingRuntime
+
+
+Histograms = Iterable[tuple[tuple[str, ...], Counts]]
 
 
 def trading_metrics(trading: "GatewayTrading") -> Source:
@@ -42,6 +45,18 @@ def _metrics(runtime: "TradingRuntime") -> Iterator[Metric]:
     )
     yield counter("meltica_trading_commits", "Commits of changes of trading.", (), read.commits)
     yield counter("meltica_trading_commit_seconds", "Time that the commits took.", (), read.commit_seconds)
+    yield histogram(
+        "meltica_trading_step_duration_seconds",
+        "Time between two steps of orders.",
+        ("provider", "mode", "step"),
+        read.steps,
+    )
+    yield histogram(
+        "meltica_trading_order_duration_seconds",
+        "Time from the receipt of an event to the acknowledgement of the order that its callback requested.",
+        ("lambda", "mode"),
+        read.orders,
+    )
     yield gauge(
         "meltica_trading_account_reconciled",
         "1 while an account is reconciled; at 0 its orders are not sent.",
@@ -65,6 +80,8 @@ class _Reading:
     refusals: Rows = ()
     commits: Rows = ()
     commit_seconds: Rows = ()
+    steps: Histograms = ()
+    orders: Histograms = ()
     reconciled: Rows = ()
     differences: Rows = ()
 
@@ -75,6 +92,7 @@ def _read(runtime: "TradingRuntime") -> _Reading:
         records = [each.record for each in desk.open_machines()]
         read.open = list(Counter((each.owner.mode.value, each.state.value) for each in records).items())
         pending = desk.pending
+        read.steps, read.orders = list(desk.latencies.steps()), list(desk.latencies.orders())
         read.reports = [((mode.value, state.value), n) for (mode, state), n in pending.reports.items()]
         read.fills = [((mode.value,), pending.fills[mode]) for mode in desk.risks]
         read.refusals = [

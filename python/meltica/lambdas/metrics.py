@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 from meltica._core import KINDS
 from meltica.lambdas.strategy import description
 from meltica.runtime.lifecycle import Desired, InstanceState
-from meltica.telemetry.families import by_kind, counter, gauge, histogram
+from meltica.telemetry.families import Counts, by_kind, counter, gauge, histogram
 from meltica.telemetry.registry import Reading, Source
 
 if TYPE_CHECKING:
@@ -127,6 +127,15 @@ def _metrics(samples: list[_LambdaSample]) -> Iterator[Metric]:
         yield histogram(
             f"meltica_lambda_{name}_seconds",
             text,
-            "lambda",
-            [(id, h[field], stats[id][f"{field}_ns"]["count"]) for id, h in histograms.items()],
+            ("lambda", "provider"),
+            _by_provider(histograms, field),
         )
+
+
+def _by_provider(
+    histograms: dict[str, dict[str, dict[str, Counts]]], field: str
+) -> Iterator[tuple[tuple[str, str], Counts]]:
+    """Yields the rows of one histogram of all lambdas."""
+    for id, found in histograms.items():
+        for provider, counts in found[field].items():
+            yield (id, provider), counts

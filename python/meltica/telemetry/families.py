@@ -7,8 +7,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from meltica._core import HISTOGRAM_BOUNDS_NS
 
-Counts = tuple[list[int], int]
-"""A histogram of the core: number of values below each bound, and their sum in ns."""
+Counts = tuple[list[int], int, int]
+"""A histogram of the core: number of values below each bound, their sum in ns, and their number."""
 Rows = Iterable[tuple[tuple[str, ...], float]]
 """Label values and the value of each row."""
 
@@ -31,12 +31,14 @@ def gauge(name: str, text: str, labels: Iterable[str], rows: Rows) -> Metric:
     return family
 
 
-def histogram(name: str, text: str, label: str, rows: Iterable[tuple[str, Counts, int]]) -> Metric:
-    """Returns a histogram in seconds from rows of (label value, counts, total number of values)."""
-    family = HistogramMetricFamily(name, text, labels=(label,), unit=_unit(name))
-    for value, (counts, sum_ns), total in rows:
+def histogram(
+    name: str, text: str, labels: Iterable[str], rows: Iterable[tuple[tuple[str, ...], Counts]]
+) -> Metric:
+    """Returns a histogram in seconds from rows of label values and counts."""
+    family = HistogramMetricFamily(name, text, labels=tuple(labels), unit=_unit(name))
+    for values, (counts, sum_ns, total) in rows:
         buckets: list[tuple[str, float]] = [*zip(_BOUNDS, counts, strict=True), ("+Inf", total)]
-        family.add_metric((value,), buckets, sum_ns / 1e9)
+        family.add_metric(values, buckets, sum_ns / 1e9)
     return family
 
 

@@ -86,12 +86,8 @@ def _dispatch(stats: Mapping[str, Any], decode: Mapping[str, Counts]) -> Iterato
     yield histogram(
         "meltica_dispatcher_processing_duration_seconds",
         "Time from receipt of a frame to dispatch of its last event.",
-        "provider",
-        [
-            (name, counts, feeds[name]["decode_ns"]["count"])
-            for name, counts in decode.items()
-            if name in feeds
-        ],
+        ("provider",),
+        [((name,), counts) for name, counts in decode.items() if name in feeds],
     )
     yield gauge(
         "meltica_dispatcher_routing_revision",

@@ -40,6 +40,7 @@ from meltica.trading.effects import (
 )
 from meltica.trading.gate import Gate
 from meltica.trading.kept_orders import KeptOrders
+from meltica.trading.latencies import Latencies
 from meltica.trading.order import OrderRecord, Owner, PositionKey
 from meltica.trading.pending import Batch, Pending
 from meltica.trading.positions import Positions
@@ -57,7 +58,6 @@ REFUSALS = 100
 """Rows of refusals in one commit, which orders wait for."""
 
 _AMENDED = frozenset({CallbackKind.AMENDED, CallbackKind.AMEND_REJECTED})
-
 
 Event = Callable[[OrderMachine, int], list[Effect]]
 """Passes something to an order, with the time; returns the effects."""
@@ -108,6 +108,7 @@ class Desk:
         """How many fills were booked, of our orders and of foreign ones."""
         self.orders = KeptOrders()
         self.closings = Closings()
+        self.latencies = Latencies()
         self.silent: list[Key] = []
         """Accounts whose stream has to be connected again."""
         self._recipients: dict[Owner, Recipient] = {}
@@ -152,6 +153,7 @@ class Desk:
         """Ends the callbacks of an owner. None of its orders leaves any more."""
         with self.lock:
             self._recipients.pop(owner, None)
+            self.latencies.forget(owner)
             self.closings.drop(owner)
             self.gate.close(owner)
 
@@ -200,6 +202,7 @@ class Desk:
             match effect:
                 case WriteOrder():
                     machine.changed_at = self.clock()
+                    self.latencies.follow(machine)
                     self.pending.changed(machine)
                 case BookFill():
                     self._book(machine, effect)
@@ -422,11 +425,7 @@ class Desk:
             return obstacle
         if not self.accounts.link(record.provider, record.owner.mode).ready:
             return "not_reconciled"
-        try:
-            self.risks[record.owner.mode].check_send(record.id)
-        except OrderRefused as refused:
-            return refused.reason
-        return None
+        return self.risks[record.owner.mode].obstacle(record.id)
 
     def _book(self, machine: OrderMachine, effect: BookFill) -> None:
         """2: applies a new fill."""
@@ -438,6 +437,7 @@ class Desk:
         now = self.clock()
         risk.filled(record, fill.quantity, fill.price, position.quantity, self.market, now)
         self.pending.filled(record, effect, position, now)
+        self.latencies.filled(record, effect, now)
 
     def _call(self, callback: Callback) -> None:
         record = callback.order

@@ -32,6 +32,10 @@ class Intent(NamedTuple):
     trigger: Trigger | None = None
 
 
+STAMPS = "approved_at", "committed_at", "sent_at", "acknowledged_at"
+"""The times of an order from its request on, in their order."""
+
+
 class PositionKey(NamedTuple):
     """What one position belongs to."""
 

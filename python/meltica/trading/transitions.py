@@ -25,7 +25,7 @@ from meltica.trading.effects import (
     WriteOrder,
 )
 from meltica.trading.exact import ZERO
-from meltica.trading.order import OrderRecord
+from meltica.trading.order import STAMPS, OrderRecord
 from meltica.trading.terms import Terms, Verdict
 
 CANCELLED_BEFORE_SENDING = "cancelled_before_sending"
@@ -133,6 +133,7 @@ class Transitions:
         "_unknown_since",
         "_venue_ids",
         "changed_at",
+        "measured",
         "record",
         "timings",
     )
@@ -142,6 +143,8 @@ class Transitions:
         self.timings = timings
         self.changed_at = 0
         """When its row was last written."""
+        self.measured = 0 if record.committed_at is None else len(STAMPS)
+        """How many of its steps `Latencies` has counted; it counts none of an order that was restored."""
         # An empty dict or tuple takes a fraction of the memory of a set, and most orders have few of them.
         self._executions = dict.fromkeys(executions)
         self._terms = Terms(record, new=True)

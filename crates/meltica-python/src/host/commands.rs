@@ -79,6 +79,7 @@ impl Loop {
             member: plan.member,
             since: 0,
             errors_in_a_row: 0,
+            watch_ns: 0,
             timers: Timers::default(),
             posts: Share::default(),
             lost_before: [(0, 0); Kind::COUNT],

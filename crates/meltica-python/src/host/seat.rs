@@ -23,6 +23,8 @@ pub struct Seat {
     /// Events up to this number were dispatched before the instance started.
     pub since: u64,
     pub errors_in_a_row: u64,
+    /// From how many ns on a delivery, from dispatched to the end of its callback, is handled by [`Self::watch`].
+    pub watch_ns: u64,
     pub member: Member,
     pub timers: Timers,
     /// What its posted functions have used of a round.

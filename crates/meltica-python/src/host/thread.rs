@@ -14,7 +14,7 @@ use crate::exit::{Hang, Live};
 use crate::instance::State;
 use crate::watch::thread_number;
 use meltica_core::bus::{Merge, Rule};
-use meltica_core::clock::{self, Anchor};
+use meltica_core::clock;
 use meltica_core::event::{Event, Kind, Nanos, Payload};
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,8 +39,9 @@ pub struct Loop {
     /// What starts have used of a round.
     pub starts: Share,
     pub now: Nanos,
-    anchor: Anchor,
     objects: Objects,
+    /// Until when the slowest deliveries are not checked for their age, in ticks.
+    pub slowest_until: u64,
     /// When trace functions were last removed, in ticks.
     untraced: u64,
 }
@@ -72,7 +73,6 @@ struct Step<'a, 'py> {
     event: &'a Event,
     depth: u32,
     now: Nanos,
-    wall: Nanos,
 }
 
 impl<'py> Step<'_, 'py> {
@@ -100,9 +100,12 @@ impl<'py> Step<'_, 'py> {
             return;
         }
         stats.delivered[header.kind as usize].bump(1);
-        stats.latency.record(clock::elapsed_ns(header.dispatched_ticks, round.started));
+        let latency = clock::elapsed_ns(header.dispatched_ticks, round.started);
+        let measured = stats.deliveries.of(header.provider);
+        measured.latency.record(latency);
         instance.now.store(self.now, Ordering::Relaxed);
-        instance.delivered_at.store(self.wall, Ordering::Relaxed);
+        // Not by a reading of the wall clock, which would cost more: the latency is known.
+        instance.delivered_at.store(header.dispatched_time + latency as Nanos, Ordering::Relaxed);
         instance.observe(event);
         let (Some(callback), Some(EventObject { object, .. })) = (callback, &round.current) else { return };
         let begun = Begun { ticks: round.started, event: Some(event) };
@@ -110,9 +113,9 @@ impl<'py> Step<'_, 'py> {
         let result = self.shared.watched(self.py, seat.turn(), begun, call);
         let ended = clock::ticks();
         let spent = clock::elapsed_ns(round.started, ended);
-        stats.callback.record(spent);
-        if spent >= seat.member.slow_ns {
-            stats.slow.bump(1);
+        measured.callback.record(spent);
+        if latency + spent >= seat.watch_ns {
+            seat.watch(self.shared, header, round.started, spent, latency + spent);
         }
         round.started = ended;
         match result {
@@ -169,8 +172,8 @@ impl Loop {
             timers: Order::new(),
             starts: Share::default(),
             now: 0,
-            anchor: Anchor::now(),
             objects: Objects::default(),
+            slowest_until: 0,
             untraced: 0,
         }
     }
@@ -234,6 +237,9 @@ impl Loop {
     pub fn deliver_all(&mut self, py: Python<'_>) {
         let mut round = Round { current: None, failed: Vec::new(), started: clock::ticks() };
         self.shared.round.store(round.started, Ordering::Relaxed);
+        if round.started > self.slowest_until {
+            self.expire_slowest(round.started);
+        }
         if self.shared.shared_mode && clock::elapsed_ns(self.untraced, round.started) > UNTRACE {
             self.untraced = round.started;
             clear_tracing(py);
@@ -263,8 +269,7 @@ impl Loop {
             {
                 self.objects.take_back(current.object);
             }
-            let wall = self.anchor.wall_at(round.started);
-            let step = Step { py, shared: &self.shared, event, depth, now: self.now, wall };
+            let step = Step { py, shared: &self.shared, event, depth, now: self.now };
             let origin = match &event.payload {
                 Payload::Extension(extension) => extension.origin(),
                 _ => 0,

@@ -8,8 +8,10 @@ use crate::core::CoreShared;
 use crate::errors::{LambdaError, LambdaStopped};
 use crate::host::{Command, PyTrigger};
 use crate::locks::Lock;
-use crate::stats::{by_kind, summary_dict};
+use crate::stats::{Counts, by_kind, summary_dict};
+use meltica_core::deliveries::Delivery;
 use meltica_core::event::Nanos;
+use meltica_core::stats::{Histogram, Summary};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use std::collections::BTreeMap;
@@ -231,14 +233,15 @@ impl PyInstance {
         Ok(())
     }
 
-    /// Returns two histograms: `latency` from dispatched to delivered, `callback` from delivered to returned.
+    /// Returns two histograms by provider: `latency` from dispatched to delivered, `callback` from delivered to returned.
     ///
-    /// Each is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns).
-    fn histograms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let out = PyDict::new(py);
-        out.set_item("latency", self.shared.stats.latency.cumulative())?;
-        out.set_item("callback", self.shared.stats.callback.cumulative())?;
-        Ok(out)
+    /// Each is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns, their number).
+    fn histograms(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, Counts>> {
+        let all = self.shared.stats.deliveries.all();
+        let by = |of: fn(&Delivery) -> &Histogram| {
+            all.iter().map(|(provider, delivery)| (provider.name(), of(delivery).cumulative())).collect()
+        };
+        BTreeMap::from([("latency", by(|each| &each.latency)), ("callback", by(|each| &each.callback))])
     }
 
     /// The symbols for which the queue has no room: by kind, (provider, symbol). Their events are not delivered.
@@ -294,8 +297,11 @@ impl PyInstance {
         out.set_item("in_callback_ns", self.shared.host.in_callback_ns(self.shared.number))?;
         let last_error = self.shared.last_error.lock().clone();
         out.set_item("last_error", last_error)?;
-        out.set_item("latency_ns", summary_dict(py, stats.latency.summary())?)?;
-        out.set_item("callback_ns", summary_dict(py, stats.callback.summary())?)?;
+        let all = stats.deliveries.all();
+        let latency = Summary::of(all.iter().map(|(_, each)| &each.latency));
+        let callback = Summary::of(all.iter().map(|(_, each)| &each.callback));
+        out.set_item("latency_ns", summary_dict(py, latency)?)?;
+        out.set_item("callback_ns", summary_dict(py, callback)?)?;
         Ok(out)
     }
 }

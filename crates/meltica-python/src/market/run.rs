@@ -6,6 +6,7 @@ use crate::producer::PyProducer;
 use meltica_core::clock as wall_clock;
 use meltica_core::dispatch::NotDispatched;
 use meltica_core::event::Nanos;
+use meltica_core::feed::Feed;
 use meltica_core::venue::AccountId;
 use meltica_core::venue::market::{Broadcast, Budget, Outlet, SimulatedVenue, Wire};
 use pyo3::prelude::*;
@@ -67,6 +68,20 @@ impl Clock {
     }
 }
 
+/// Makes a step that publishes to the readers of a producer. Its time, up to the last dispatch, is counted like that of
+/// a frame.
+fn observed<R>(producer: &Py<PyProducer>, step: impl FnOnce(&mut Feed) -> R) -> R {
+    producer.get().with_feed(|feed| {
+        let (started, before) = (wall_clock::ticks(), feed.publisher().last_ticks());
+        let result = step(feed);
+        let last = feed.publisher().last_ticks();
+        if last != before {
+            feed.stats().decode.record(wall_clock::elapsed_ns(started, last));
+        }
+        result
+    })
+}
+
 impl State {
     /// Advances to `until`. Returns false if the budget ended before.
     pub fn advance(
@@ -77,7 +92,7 @@ impl State {
     ) -> Result<bool, NotDispatched> {
         let Self { venue, output, .. } = self;
         match output {
-            Output::Readers(broadcast, producer) => producer.get().with_feed(|feed| {
+            Output::Readers(broadcast, producer) => observed(producer, |feed| {
                 let mut sink = broadcast.to(feed, received);
                 let reached = venue.advance_within(until, &mut sink, budget);
                 sink.finish().map(|()| reached)
@@ -106,7 +121,7 @@ impl State {
         let Self { venue, output, .. } = self;
         match output {
             Output::Readers(broadcast, producer) => {
-                producer.get().with_feed(|feed| act(venue, &mut broadcast.to(feed, received)))
+                observed(producer, |feed| act(venue, &mut broadcast.to(feed, received)))
             }
             Output::Frames(wire, _) => act(venue, wire),
         }
@@ -117,7 +132,7 @@ impl State {
         let received = self.clock.map(|_| wall_clock::wall());
         let Self { venue, output, .. } = self;
         match output {
-            Output::Readers(broadcast, producer) => producer.get().with_feed(|feed| {
+            Output::Readers(broadcast, producer) => observed(producer, |feed| {
                 let mut sink = broadcast.to(feed, received);
                 let all = venue.publish_within(&mut sink, Budget::within(HOLD));
                 // The run reports a stopped wait.

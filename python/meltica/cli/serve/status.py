@@ -57,7 +57,8 @@ class StatusLine:
     def _sample(self) -> Sample:
         gateway = self._gateway
         runs = [instance.run for instance in gateway.instances.all() if instance.run is not None]
-        histograms = [run.core.histograms()["latency"][0] for run in runs]
+        found = [run.core.histograms()["latency"] for run in runs]
+        histograms = [counts for of_run in found for counts, _, _ in of_run.values()]
         return Sample(
             time=self._clock(),
             dispatched=gateway.core.dispatched,

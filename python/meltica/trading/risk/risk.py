@@ -212,6 +212,14 @@ class Risk:
             if not reservation.is_buy:
                 rules.check_sell(lane, ZERO, reduce_only=reservation.reduce_only)
 
+    def obstacle(self, order_id: UUID) -> str | None:
+        """Returns why an approved order may not be written to the connection; None if it may."""
+        try:
+            self.check_send(order_id)
+        except OrderRefused as refused:
+            return refused.reason
+        return None
+
     def amended(self, order: OrderRecord) -> None:
         """Takes the terms of an order after its amendment was answered, or as another client changed them.
 
