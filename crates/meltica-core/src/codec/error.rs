@@ -196,6 +196,13 @@ impl DecodeError {
         self.fault.name()
     }
 
+    /// Returns whether the message has a symbol that the rule does not split, so that it is none of the known ones. A text
+    /// that does not begin with a letter or digit is rather a damage of the frame.
+    pub fn names_other_symbol(&self) -> bool {
+        let begins = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+        self.fault == Fault::UnknownSymbol && self.found().first().is_some_and(begins)
+    }
+
     /// Returns the first bytes at the fault; none at the end of the frame.
     pub fn found(&self) -> &[u8] {
         &self.found[..usize::from(self.found_len)]

@@ -138,8 +138,12 @@ impl FrameSink<'_> {
             Err(error) => {
                 let text = self.codec.describe(&error);
                 self.bad(error.kind(), text);
-                self.forget(&error);
-                self.lose_books(&error)
+                if error.names_other_symbol() {
+                    Ok(0)
+                } else {
+                    self.forget(&error);
+                    self.lose_books(&error)
+                }
             }
         };
         self.outcome.decoded += u32::from(self.outcome.bad == bad);

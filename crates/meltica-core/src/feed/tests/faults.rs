@@ -49,6 +49,18 @@ fn a_diff_of_an_unreadable_symbol_makes_all_books_of_its_connection_stale() {
 }
 
 #[test]
+fn a_diff_of_a_symbol_that_the_rule_does_not_split_concerns_no_book() {
+    let mut plane = Plane::new();
+    add_book(&mut plane, "ETH-USDT");
+    for text in ["BTCPERP", "BTC-USDT-SWAP", "1000", "币安"] {
+        let frame = diff(1).replace("BTCUSDT", text);
+        assert!(plane.run(frame.as_bytes()).is_empty(), "{text}");
+    }
+    assert!(plane.feed.unsynced().is_empty());
+    assert_eq!(plane.run(diff(1).as_bytes()).len(), 1);
+}
+
+#[test]
 fn other_frames_that_cannot_be_decoded_leave_numbered_books_alone() {
     let mut plane = Plane::new();
     let trade = TRADE.replace("61837.63000000", "-1");
