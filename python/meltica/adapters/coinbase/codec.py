@@ -8,6 +8,8 @@ their frames are refused (`unknown_symbol`). The venue's documentation:
 https://docs.cdp.coinbase.com/advanced-trade/docs/ws-channels.
 """
 
+from dataclasses import replace
+
 from meltica.adapters import (
     Codec,
     Field,
@@ -36,6 +38,14 @@ TRADES = Message(
         Field("quantity", "@.size", decimal()),
     ),
 )
+
+RECENT_TRADES = replace(
+    TRADES,
+    name="recent market_trades",
+    matches=(equals("channel", "market_trades"), equals("events[].type", "snapshot")),
+    snapshot="history",
+)
+"""The last trades, at a subscription."""
 
 TICKER = Message(
     name="ticker",
@@ -90,7 +100,7 @@ ERROR = Message(name="error", role="Control", matches=(equals("type", "error"),)
 COINBASE = Codec(
     name="coinbase",
     symbols=SymbolRule(separator="-", pairs_only=True),
-    messages=(BOOK_UPDATE, TRADES, TICKER, BOOK_SNAPSHOT, CONTROL, ERROR),
+    messages=(BOOK_UPDATE, RECENT_TRADES, TRADES, TICKER, BOOK_SNAPSHOT, CONTROL, ERROR),
     connection_sequence="sequence_num",
     max_frame=64 << 20,
     max_levels=200_000,

@@ -6,6 +6,8 @@ venue. The venue's documentation: https://docs.kraken.com/api/docs/websocket-v2/
 https://docs.kraken.com/api/docs/guides/spot-ws-book-v2.
 """
 
+from dataclasses import replace
+
 from meltica.adapters import (
     Checksum,
     Codec,
@@ -38,6 +40,14 @@ TRADE = Message(
         Field("quantity", "@.qty", decimal()),
     ),
 )
+
+RECENT_TRADES = replace(
+    TRADE,
+    name="recent trades",
+    matches=(equals("channel", "trade"), equals("type", "snapshot")),
+    snapshot="history",
+)
+"""The last trades, at a subscription."""
 
 TICKER = Message(
     name="ticker",
@@ -97,6 +107,6 @@ ERROR = Message(name="error", role="Control", matches=(present("Error"),))
 KRAKEN = Codec(
     name="kraken",
     symbols=SymbolRule(separator="/"),
-    messages=(BOOK_UPDATE, TRADE, TICKER, BOOK_SNAPSHOT, HEARTBEAT, ANSWER, ERROR),
+    messages=(BOOK_UPDATE, RECENT_TRADES, TRADE, TICKER, BOOK_SNAPSHOT, HEARTBEAT, ANSWER, ERROR),
 )
 """The declaration, for `meltica replay --codec kraken`."""
