@@ -88,13 +88,15 @@ fn integer(number: i64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), number.unsigned_abs());
     loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+        let pair = (rest % 100) as u8;
+        at -= 2;
+        (digits[at], digits[at + 1]) = (b'0' + pair / 10, b'0' + pair % 10);
+        rest /= 100;
         if rest == 0 {
             break;
         }
     }
+    at += usize::from(digits[at] == b'0');
     out.extend_from_slice(&digits[at..]);
 }
 
