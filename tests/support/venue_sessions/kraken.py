@@ -51,6 +51,9 @@ class Kraken(Stream):
         }
         yield Message(dump(error))
         yield self.listing()
+        for market in self.markets.values():
+            if market.recent:
+                yield self.trades(market, list(market.recent), "snapshot")
 
     def step(self, market: Market, ns: int, changes: Changes, trades: list[Trade]) -> Iterator[Message]:
         symbol = market.instrument.symbol
@@ -103,7 +106,7 @@ class Kraken(Stream):
         frame = dump({"channel": "book", "type": kind, "data": [data]})
         return Message(frame, symbol, "snapshot" if kind == "snapshot" else "diff", self.view[symbol])
 
-    def trades(self, market: Market, trades: list[Trade]) -> Message:
+    def trades(self, market: Market, trades: list[Trade], kind: str = "update") -> Message:
         data = [
             {
                 "symbol": self.id(market),
@@ -116,8 +119,9 @@ class Kraken(Stream):
             }
             for trade in trades
         ]
-        frame = dump({"channel": "trade", "type": "update", "data": data})
-        return Message(frame, market.instrument.symbol, "trades", trades=tuple(trades))
+        frame = dump({"channel": "trade", "type": kind, "data": data})
+        role = "trades" if kind == "update" else "history"
+        return Message(frame, market.instrument.symbol, role, trades=tuple(trades))
 
     def ticker(self, market: Market, ns: int, kind: str) -> Message:
         bid, ask, last = market.bid, market.ask, self.price(market, market.last)

@@ -15,7 +15,8 @@ from meltica.adapters.bybit.codec import BYBIT
 from meltica.adapters.coinbase.codec import COINBASE
 from meltica.adapters.kraken.codec import KRAKEN
 from meltica.adapters.okx.codec import OKX
-from tests.support.venue_sessions import FAULTS, VENUES, Instrument, Session, Stream, fed, generate, kraken
+from tests.support.codecs import deliver
+from tests.support.venue_sessions import FAULTS, VENUES, Session, Stream, fed, generate, kraken
 
 CODECS = {
     "binance": BINANCE,
@@ -35,31 +36,15 @@ EVERY_VENUE = pytest.mark.parametrize("name", CODECS)
 def made(
     name: str, connections: int = 1, *, faulty: bool = False, seed: int = 1, steps: int = 300
 ) -> Session:
-    """Returns a session of the instruments whose quantities are in base."""
+    """Returns a session."""
     stream, instruments, _ = VENUES[name]
-    listed = tuple(i for i in instruments if i.contract is None)
     faults = FAULTS if faulty else None
-    return generate(stream, listed, seed=seed, steps=steps, connections=connections, faults=faults)
+    return generate(stream, instruments, seed=seed, steps=steps, connections=connections, faults=faults)
 
 
 @lru_cache(maxsize=32)
 def run(name: str, connections: int = 1, *, faulty: bool = False) -> fed.Fed:
-    session = made(name, connections, faulty=faulty)
-    return fed.feed(CODECS[name], session, [listed(i) for i in session.instruments])
-
-
-def listed(instrument: Instrument) -> dict[str, object]:
-    """Returns the instrument as the venue's adapter publishes it: checksums cover digits of its precision."""
-    base, quote = instrument.parts
-    return {
-        "symbol": instrument.symbol,
-        "type": "spot",
-        "baseCurrency": base,
-        "quoteCurrency": quote,
-        "venue": "VENUE",
-        "pricePrecision": instrument.price_digits,
-        "quantityPrecision": instrument.quantity_digits,
-    }
+    return fed.feed(CODECS[name], made(name, connections, faulty=faulty))
 
 
 @EVERY_VENUE
@@ -90,12 +75,15 @@ def test_two_connections_publish_no_book_that_is_not_the_markets(name: str) -> N
     assert published > 250
 
 
-def test_derivatives_in_contracts_are_refused() -> None:
+def test_derivatives_in_contracts_are_refused_without_the_list_of_instruments() -> None:
     stream, instruments, _ = VENUES["okx"]
     assert {i.contract is None for i in instruments} == {True, False}
-    result = fed.feed(OKX, generate(stream, instruments, steps=60))
+    session = generate(stream, instruments, steps=60)
+    unlisted = [line for line in session.lines if line.message and "ctVal" not in line.message.frame]
+    result = fed.feed(OKX, Session(instruments, unlisted))
     delivered = {event.symbol for kind in (Trade, Ticker, BookSnapshot) for event in result.of(kind)}
     assert delivered == {i.symbol for i in instruments if i.contract is None}
+    assert set(result.stats["errors"]) == {"unknown_contract_size"}
 
 
 @EVERY_VENUE
@@ -112,6 +100,39 @@ def test_each_trade_of_a_session_is_delivered_once(name: str) -> None:
 
 COVERED = {"kraken-deep": 10}
 """Best levels a side that a venue's checksum covers: a lost change beyond them is not noticed."""
+
+
+@pytest.mark.parametrize("name", ["kraken", "coinbase"])
+def test_trades_that_were_missed_while_a_connection_was_lost_are_late(name: str) -> None:
+    result = run(name, faulty=True)
+    seen: set[tuple[str | None, int]] = set()
+    late: list[tuple[str | None, str]] = []
+    for line in result.session.lines:
+        for trade in line.message.trades if line.message else ():
+            key = line.message.symbol if line.message else None, trade.id
+            if key not in seen and line.message and line.message.kind == "history":
+                late.append((key[0], str(trade.id)))
+            seen.add(key)
+    assert late
+    got: list[Any] = [event for event in result.of(Trade) if event.late]
+    assert [(event.symbol, event.trade_id) for event in got] == late
+
+
+def test_the_history_of_a_first_subscription_is_dropped() -> None:
+    trade = '{"product_id":"BTC-USD","trade_id":"%d","price":"1","size":"1","time":"2026-01-01T11:59:59Z"}'
+    head = '{"channel":"market_trades","timestamp":"2026-01-01T12:00:00Z","sequence_num":%d,'
+    frames = [
+        head % number + f'"events":[{{"type":"{kind}","trades":[{",".join(trade % i for i in ids)}]}}]}}'
+        for number, kind, ids in (
+            (0, "snapshot", (2, 1)),
+            (1, "update", (3,)),
+            (0, "snapshot", (5, 4, 3)),
+            (1, "update", (6,)),
+        )
+    ]
+    result = deliver(COINBASE, *frames[:2], "lost", *frames[2:])
+    got = [(event.trade_id, event.late) for event in result.of(Trade)]
+    assert got == [("3", False), ("5", True), ("4", True), ("6", False)]
 
 
 def test_tickers_of_bybit_have_the_values_of_the_tickers_before() -> None:
@@ -179,8 +200,13 @@ def test_each_checksum_of_a_session_is_verified(name: str) -> None:
 @pytest.mark.parametrize("stream", [kraken.Kraken, kraken.KrakenDeep, kraken.KrakenWithoutZeros])
 def test_checksums_of_instruments_that_are_not_listed_are_verified(stream: type[Stream]) -> None:
     """The digits are those that make the checksum right; until then, none is verified, and none fails."""
-    result = fed.feed(KRAKEN, generate(stream, kraken.INSTRUMENTS))
-    stats = result.stats
+    session = generate(stream, kraken.INSTRUMENTS)
+    whole = fed.feed(KRAKEN, session).stats
+    assert (whole["checksums_failed"], whole["checksums_unverified"], whole["gaps"]) == (0, 0, 0)
+    session.lines = [
+        line for line in session.lines if line.message and '"instrument"' not in line.message.frame
+    ]
+    stats = fed.feed(KRAKEN, session).stats
     assert (stats["checksums_failed"], stats["gaps"]) == (0, 0)
     assert stats["checksums_verified"] > 20 * stats["checksums_unverified"]
 

@@ -207,6 +207,26 @@ OKX = [
     okx(
         "bbo-tbt", "W-USDT", '{"asks":[["0.2151","637.72","0","3"]],"bids":[],"ts":"1767268800121","seqId":5}'
     ),
+    '{"arg":{"channel":"instruments","instType":"SWAP"},"data":[{"instType":"SWAP","instId":"BTC-USDT-SWAP",'
+    '"baseCcy":"","quoteCcy":"","settleCcy":"USDT","ctVal":"0.01","ctMult":"1","ctValCcy":"BTC","ctType":"linear",'
+    '"tickSz":"0.1","lotSz":"0.01","minSz":"0.01","maxLmtSz":"100000000","state":"live","listTime":"1611916828000",'
+    '"expTime":""},{"instType":"SWAP","instId":"BTC-USD-SWAP","baseCcy":"","quoteCcy":"","settleCcy":"BTC",'
+    '"ctVal":"100","ctMult":"1","ctValCcy":"USD","ctType":"inverse","tickSz":"0.1","lotSz":"1","minSz":"1",'
+    '"state":"live"}]}',
+    okx(
+        "books",
+        "BTC-USDT-SWAP",
+        '{"asks":[["61840","6.92","0","3"]],"bids":[["61839.9","100","0","2"]],"ts":"1767268800204","checksum":'
+        + interleaved("61839.9:100:61840:6.92")
+        + ',"seqId":9,"prevSeqId":-1}',
+        "snapshot",
+    ),
+    okx(
+        "trades",
+        "BTC-USDT-SWAP",
+        '{"instId":"BTC-USDT-SWAP","tradeId":"5","px":"61840","sz":"0.5","side":"buy","ts":"1767268800110"}',
+    ),
+    "pong",
 ]
 OKX_EVENTS = [
     "BTC-USDT 61837.6x0.5|61837.7x0.00613641 61838x2",
@@ -217,6 +237,8 @@ OKX_EVENTS = [
     "W-USDT last=0.2149 ask=0.2151 ask_quantity=637.72 volume_24h=9999.5",
     "BTC-USDT bid=61837.61 bid_quantity=0.5 ask=61838 ask_quantity=2",
     "W-USDT ask=0.2151 ask_quantity=637.72",
+    "BTC-USDT-SWAP 61839.9x1|61840x0.0692",
+    "BTC-USDT-SWAP 5 Buy 61840 0.005",
 ]
 
 
@@ -224,7 +246,13 @@ OKX_EVENTS = [
 def test_okx(tmp_path: Path, form: str) -> None:
     events, stats = replayed(recording(tmp_path, OKX, form), "okx")
     assert events == OKX_EVENTS
-    assert (counts(stats), stats["unmatched"], stats["control"]) == ((0, {}, 2, 0), 0, 3)
+    assert (counts(stats), stats["unmatched"], stats["control"]) == ((0, {}, 3, 0), 0, 4)
+
+
+def test_inverse_contracts_of_okx_are_refused(tmp_path: Path) -> None:
+    trade = okx("trades", "BTC-USD-SWAP", '{"instId":"BTC-USD-SWAP","tradeId":"5","px":"61840","sz":"1"}')
+    events, stats = replayed(recording(tmp_path, [*OKX, trade]), "okx")
+    assert (events, stats["errors"]) == (OKX_EVENTS, {"inverse_contract": 1})
 
 
 # Bybit.
@@ -260,7 +288,7 @@ BYBIT_EVENTS = [
     "{} 61837.6x0.5|61837.9x1.5 61838x2",
     "{} 20f43950-d8dd-5b31-9112-a178eb6023af Sell 61837.6 0.001",
     "{} 2290000000061666327 Buy 61837.9 0.002",
-    "{} 61837.5 61840 61837 61837.9 2.081 5 open",
+    "{} 61837.5 61840 61837 61837.9 2.081 5m open",
     "{} last=61837.9 volume_24h=6780.866843",
     "{} 61830x1|61831x1",
     "{} 61830x3|61831x1",

@@ -29,6 +29,10 @@ KRAKEN = [
     '{"method":"subscribe","result":{"channel":"book","depth":10,"snapshot":true,"symbol":"BTC/USD"},'
     '"success":true,"time_in":"2026-01-01T12:00:00.000001Z","time_out":"2026-01-01T12:00:00.000002Z","req_id":1}',
     '{"method":"subscribe","error":"Currency pair not supported X/Y","success":false,"req_id":1}',
+    '{"channel":"instrument","type":"snapshot","data":{"assets":[{"id":"USD","status":"enabled","precision":4}],'
+    '"pairs":[{"symbol":"BTC/USD","base":"BTC","quote":"USD","status":"online","qty_precision":8,'
+    '"qty_increment":0.00000001,"price_precision":1,"cost_precision":5,"marginable":true,"has_index":true,'
+    '"cost_min":0.50,"margin_initial":0.20,"price_increment":0.1,"qty_min":0.00010000}]}}',
     '{"channel":"heartbeat"}',
     kraken(
         "book",
@@ -50,7 +54,7 @@ KRAKEN = [
         "update",
         '{"symbol":"BTC/USD","bids":[{"price":45283.5,"qty":0.00000000},{"price":45282.0,"qty":2.00000000}],'
         '"asks":[{"price":45284.0,"qty":0.50000000}],"checksum":'
-        + checksum("452840 50000000 452852 100000 452820 200000000 452810 154582015")
+        + checksum("452840 50000000 452852 100000 452864 154571953 452820 200000000 452810 154582015")
         + ',"timestamp":"2026-01-01T12:00:00.200000Z"}',
     ),
     kraken(
@@ -72,7 +76,7 @@ KRAKEN = [
 KRAKEN_EVENTS = [
     "BTC-USD 45283.5x0.1 45281x1.54582015|45285.2x0.001 45286.4x1.54571953",
     "SHIB-EUR 0.00001234x100.5|0.0000124x7",
-    "BTC-USD 45282x2 45281x1.54582015|45284x0.5 45285.2x0.001",
+    "BTC-USD 45282x2 45281x1.54582015|45284x0.5 45285.2x0.001 45286.4x1.54571953",
     "BTC-USD last=45283.5 bid=45282 bid_quantity=2 ask=45284 ask_quantity=0.5 volume_24h=3000.1",
     "BTC-USD 4665846 Sell 45283.5 0.1",
     "SHIB-EUR 4665847 Buy 0.0000124 100000",

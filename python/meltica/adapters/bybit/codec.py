@@ -26,7 +26,6 @@ from meltica.adapters import (
     part,
     prefix,
     present,
-    text,
     time,
 )
 
@@ -112,6 +111,9 @@ def _tickers(kind: str) -> Message:
 
 TICKERS = (_tickers("snapshot"), _tickers("delta"))
 
+_MINUTES = {str(n): f"{n}m" for n in (1, 3, 5, 15, 30)} | {str(60 * n): f"{n}h" for n in (1, 2, 4, 6, 12)}
+_INTERVALS = {**_MINUTES, "D": "1d", "W": "1w", "M": "1M"}
+
 KLINE = Message(
     name="kline",
     role="KlineSummary",
@@ -127,7 +129,7 @@ KLINE = Message(
         Field("volume", "@.volume", decimal("non_negative")),
         Field("open_time", "@.start", time("ms")),
         Field("close_time", "@.end", time("ms")),
-        Field("interval", "@.interval", text()),
+        Field("interval", "@.interval", names(_INTERVALS)),
         Field("closed", "@.confirm", flag()),
     ),
 )

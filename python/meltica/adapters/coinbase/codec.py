@@ -8,8 +8,6 @@ their frames are refused (`unknown_symbol`). The venue's documentation:
 https://docs.cdp.coinbase.com/advanced-trade/docs/ws-channels.
 """
 
-from dataclasses import replace
-
 from meltica.adapters import (
     Codec,
     Field,
@@ -21,31 +19,32 @@ from meltica.adapters import (
     decimal,
     equals,
     ident,
+    names,
     one_of,
+    time,
 )
 
-TRADES = Message(
-    name="market_trades",
-    role="Trade",
-    matches=(equals("channel", "market_trades"),),
-    each="events[].trades",
-    symbol="@.product_id",
-    venue_time=("@.time", "rfc3339"),
-    id=("@.trade_id", "opaque"),
-    fields=(
-        Field("id", "@.trade_id", ident()),
-        Field("price", "@.price", decimal()),
-        Field("quantity", "@.size", decimal()),
-    ),
-)
 
-RECENT_TRADES = replace(
-    TRADES,
-    name="recent market_trades",
-    matches=(equals("channel", "market_trades"), equals("events[].type", "snapshot")),
-    snapshot="history",
-)
-"""The last trades, at a subscription."""
+def _trades(kind: str) -> Message:
+    """Returns the message of new trades (`update`), or of those before the subscription (`snapshot`)."""
+    return Message(
+        name=f"market_trades {kind}",
+        role="Trade",
+        snapshot="history" if kind == "snapshot" else None,
+        matches=(equals("channel", "market_trades"), equals("events[].type", kind)),
+        each="events[].trades",
+        symbol="@.product_id",
+        venue_time=("@.time", "rfc3339"),
+        id=("@.trade_id", "opaque"),
+        fields=(
+            Field("id", "@.trade_id", ident()),
+            Field("price", "@.price", decimal()),
+            Field("quantity", "@.size", decimal()),
+        ),
+    )
+
+
+TRADES = (_trades("update"), _trades("snapshot"))
 
 TICKER = Message(
     name="ticker",
@@ -61,6 +60,34 @@ TICKER = Message(
         Field("ask", "@.best_ask", decimal("zero_is_absent")),
         Field("ask_quantity", "@.best_ask_quantity", decimal("zero_is_absent")),
         Field("volume_24h", "@.volume_24_h", decimal("non_negative")),
+    ),
+)
+
+CANDLE = Message(
+    name="candles",
+    role="KlineSummary",
+    matches=(equals("channel", "candles"),),
+    each="events[].candles",
+    symbol="@.product_id",
+    fields=(
+        *(Field(name, f"@.{name}", decimal()) for name in ("open", "high", "low", "close")),
+        Field("volume", "@.volume", decimal("non_negative")),
+        Field("open_time", "@.start", time("s")),
+        Field("interval", "channel", names({"candles": "5m"})),
+    ),
+)
+
+PRODUCTS = Message(
+    name="status",
+    role="InstrumentUpdate",
+    matches=(equals("channel", "status"),),
+    each="events[].products",
+    symbol="@.id",
+    fields=(
+        Field("price_increment", "@.quote_increment", decimal("zero_is_absent")),
+        Field("quantity_increment", "@.base_increment", decimal("zero_is_absent")),
+        Field("min_notional", "@.min_market_funds", decimal("zero_is_absent")),
+        Field("status", "@.status", names({"online": "Trading"})),
     ),
 )
 
@@ -100,7 +127,7 @@ ERROR = Message(name="error", role="Control", matches=(equals("type", "error"),)
 COINBASE = Codec(
     name="coinbase",
     symbols=SymbolRule(separator="-", pairs_only=True),
-    messages=(BOOK_UPDATE, RECENT_TRADES, TRADES, TICKER, BOOK_SNAPSHOT, CONTROL, ERROR),
+    messages=(BOOK_UPDATE, *TRADES, TICKER, BOOK_SNAPSHOT, CANDLE, PRODUCTS, CONTROL, ERROR),
     connection_sequence="sequence_num",
     max_frame=64 << 20,
     max_levels=200_000,

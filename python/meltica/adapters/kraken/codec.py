@@ -6,8 +6,6 @@ venue. The venue's documentation: https://docs.kraken.com/api/docs/websocket-v2/
 https://docs.kraken.com/api/docs/guides/spot-ws-book-v2.
 """
 
-from dataclasses import replace
-
 from meltica.adapters import (
     Checksum,
     Codec,
@@ -23,31 +21,31 @@ from meltica.adapters import (
     names,
     one_of,
     present,
+    time,
 )
 
-TRADE = Message(
-    name="trade",
-    role="Trade",
-    matches=(equals("channel", "trade"),),
-    each="data",
-    symbol="@.symbol",
-    venue_time=("@.timestamp", "rfc3339"),
-    id=("@.trade_id", "monotonic"),
-    fields=(
-        Field("id", "@.trade_id", ident()),
-        Field("side", "@.side", names({"buy": "Buy", "sell": "Sell"})),
-        Field("price", "@.price", decimal()),
-        Field("quantity", "@.qty", decimal()),
-    ),
-)
 
-RECENT_TRADES = replace(
-    TRADE,
-    name="recent trades",
-    matches=(equals("channel", "trade"), equals("type", "snapshot")),
-    snapshot="history",
-)
-"""The last trades, at a subscription."""
+def _trades(kind: str) -> Message:
+    """Returns the message of new trades (`update`), or of those before the subscription (`snapshot`)."""
+    return Message(
+        name=f"trade {kind}",
+        role="Trade",
+        snapshot="history" if kind == "snapshot" else None,
+        matches=(equals("channel", "trade"), equals("type", kind)),
+        each="data",
+        symbol="@.symbol",
+        venue_time=("@.timestamp", "rfc3339"),
+        id=("@.trade_id", "monotonic"),
+        fields=(
+            Field("id", "@.trade_id", ident()),
+            Field("side", "@.side", names({"buy": "Buy", "sell": "Sell"})),
+            Field("price", "@.price", decimal()),
+            Field("quantity", "@.qty", decimal()),
+        ),
+    )
+
+
+TRADES = (_trades("update"), _trades("snapshot"))
 
 TICKER = Message(
     name="ticker",
@@ -63,6 +61,40 @@ TICKER = Message(
         Field("ask", "@.ask", decimal("zero_is_absent")),
         Field("ask_quantity", "@.ask_qty", decimal("zero_is_absent")),
         Field("volume_24h", "@.volume", decimal("non_negative")),
+    ),
+)
+
+_MINUTES = {"1": "1m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "240": "4h"}
+_INTERVALS = {**_MINUTES, "1440": "1d", "10080": "1w", "21600": "15d"}
+
+CANDLE = Message(
+    name="ohlc",
+    role="KlineSummary",
+    matches=(equals("channel", "ohlc"),),
+    each="data",
+    symbol="@.symbol",
+    fields=(
+        *(Field(name, f"@.{name}", decimal()) for name in ("open", "high", "low", "close")),
+        Field("volume", "@.volume", decimal("non_negative")),
+        Field("open_time", "@.interval_begin", time("rfc3339")),
+        Field("interval", "@.interval", names(_INTERVALS)),
+    ),
+)
+
+INSTRUMENTS = Message(
+    name="instrument",
+    role="InstrumentUpdate",
+    matches=(equals("channel", "instrument"),),
+    each="data.pairs",
+    symbol="@.symbol",
+    fields=(
+        Field("price_increment", "@.price_increment", decimal("zero_is_absent")),
+        Field("quantity_increment", "@.qty_increment", decimal("zero_is_absent")),
+        Field("price_precision", "@.price_precision", decimal("non_negative")),
+        Field("quantity_precision", "@.qty_precision", decimal("non_negative")),
+        Field("min_quantity", "@.qty_min", decimal("zero_is_absent")),
+        Field("min_notional", "@.cost_min", decimal("zero_is_absent")),
+        Field("status", "@.status", names({"online": "Trading"})),
     ),
 )
 
@@ -107,6 +139,6 @@ ERROR = Message(name="error", role="Control", matches=(present("Error"),))
 KRAKEN = Codec(
     name="kraken",
     symbols=SymbolRule(separator="/"),
-    messages=(BOOK_UPDATE, RECENT_TRADES, TRADE, TICKER, BOOK_SNAPSHOT, HEARTBEAT, ANSWER, ERROR),
+    messages=(BOOK_UPDATE, *TRADES, TICKER, BOOK_SNAPSHOT, CANDLE, INSTRUMENTS, HEARTBEAT, ANSWER, ERROR),
 )
 """The declaration, for `meltica replay --codec kraken`."""

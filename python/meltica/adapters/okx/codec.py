@@ -1,4 +1,4 @@
-"""OKX v5, spot: the public websocket channels.
+"""OKX v5, spot and derivatives: the public websocket channels.
 
 Channels are named in `arg`; what they push is an array, `data`. A book is a chain: `prevSeqId` is the number
 that the book has, also when `seqId` is lower (after maintenance), and -1 in a snapshot. An update with both
@@ -6,8 +6,9 @@ numbers equal and without levels is a heartbeat. Until June 2026 the venue sent 
 levels; since then it is 0. `books5` has the best 5 levels whole and never touches a book of `books`.
 
 Subscribe to one of `books`, `books50-l2-tbt` and `books-l2-tbt` of a symbol, and to either `trades` or
-`trades-all`, because their ids are the same. Sizes of derivatives are contracts, so their frames are refused
-(`unknown_symbol`). The venue's documentation: https://www.okx.com/docs-v5/en/.
+`trades-all`, because their ids are the same. Sizes of derivatives are contracts, which are converted to the
+base currency by the channel `instruments`. Without it, and if a contract is not worth base currency
+(inverse), their frames are refused. The venue's documentation: https://www.okx.com/docs-v5/en/.
 """
 
 from meltica.adapters import (
@@ -20,10 +21,14 @@ from meltica.adapters import (
     SymbolRule,
     decimal,
     equals,
+    flag,
     ident,
     names,
     one_of,
+    prefix,
     present,
+    text,
+    time,
     whole,
 )
 
@@ -74,6 +79,55 @@ BEST = Message(
         Field("bid_quantity", "@.bids[0][1]", decimal("zero_is_absent")),
         Field("ask", "@.asks[0][0]", decimal("zero_is_absent")),
         Field("ask_quantity", "@.asks[0][1]", decimal("zero_is_absent")),
+    ),
+)
+
+_LENGTHS = {
+    "s": (1,),
+    "m": (1, 3, 5, 15, 30),
+    "H": (1, 2, 4, 6, 12),
+    "D": (1, 2, 3, 5),
+    "W": (1,),
+    "M": (1, 3),
+}
+_CHANNELS = {
+    f"candle{n}{unit}{zone}": f"{n}{unit if unit == 'M' else unit.lower()}"
+    for unit, lengths in _LENGTHS.items()
+    for n in lengths
+    for zone in ("", "utc")
+}
+"""Channels of candles. Those with `utc` begin at midnight UTC, others in Hong Kong."""
+
+CANDLE = Message(
+    name="candle",
+    role="KlineSummary",
+    matches=(prefix("arg.channel", "candle"),),
+    each="data",
+    symbol=_INSTRUMENT,
+    fields=(
+        *(Field(name, f"@[{i}]", decimal()) for i, name in enumerate(("open", "high", "low", "close"), 1)),
+        Field("volume", "@[5]", decimal("non_negative")),
+        Field("open_time", "@[0]", time("ms")),
+        Field("interval", "arg.channel", names(_CHANNELS)),
+        Field("closed", "@[8]", flag()),
+    ),
+)
+
+INSTRUMENTS = Message(
+    name="instruments",
+    role="InstrumentUpdate",
+    matches=(equals("arg.channel", "instruments"),),
+    each="data",
+    symbol="@.instId",
+    fields=(
+        Field("price_increment", "@.tickSz", decimal("zero_is_absent")),
+        Field("quantity_increment", "@.lotSz", decimal("zero_is_absent")),
+        Field("min_quantity", "@.minSz", decimal("zero_is_absent")),
+        Field("max_quantity", "@.maxLmtSz", decimal("zero_is_absent")),
+        Field("contract_value", "@.ctVal", decimal("zero_is_absent")),
+        Field("contract_multiplier", "@.ctMult", decimal("zero_is_absent")),
+        Field("contract_currency", "@.ctValCcy", text()),
+        Field("status", "@.state", names({"live": "Trading"})),
     ),
 )
 
@@ -130,7 +184,18 @@ PONG = Message(name="pong", role="Control", matches=(whole("pong"),))
 
 OKX = Codec(
     name="okx",
-    symbols=SymbolRule(separator="-", pairs_only=True),
-    messages=(TRADES, BOOK_UPDATE, BOOK_SNAPSHOT, FIVE_BEST, TICKERS, BEST, CONTROL, PONG),
+    symbols=SymbolRule(separator="-", contracts=True),
+    messages=(
+        TRADES,
+        BOOK_UPDATE,
+        BOOK_SNAPSHOT,
+        FIVE_BEST,
+        TICKERS,
+        BEST,
+        CANDLE,
+        INSTRUMENTS,
+        CONTROL,
+        PONG,
+    ),
 )
 """The declaration, for `meltica replay --codec okx`."""
