@@ -153,6 +153,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         Role::Event(Kind::BookGap),
         Role::BookDiff,
         Role::BookSnapshot,
+        Role::Event(Kind::InstrumentUpdate),
         Role::Control,
     ];
     Ok(MessageSpec {
@@ -161,13 +162,19 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         matches: many(u, 3, condition)?,
         each: optional(u, |u| Ok((*u.choose(&["a", "data", "k[].o", "[]"])?).to_owned()))?,
         symbol: optional(u, text)?,
+        keep: u.arbitrary()?,
         venue_time: optional(u, |u| {
             Ok(if u.arbitrary()? { TimeSpec::NewestLevel } else { TimeSpec::Path(path(u)?, unit(u)?) })
         })?,
         id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
         fields: many(u, 8, field)?,
         snapshot: optional(u, |u| {
-            Ok(*u.choose(&[SnapshotMode::Joins, SnapshotMode::Replaces, SnapshotMode::Window])?)
+            Ok(*u.choose(&[
+                SnapshotMode::Joins,
+                SnapshotMode::Replaces,
+                SnapshotMode::Window,
+                SnapshotMode::History,
+            ])?)
         })?,
         levels: optional(u, |u| {
             Ok(LevelsSpec {
@@ -178,7 +185,11 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
                 sequence: sequence(u)?,
                 checksum: optional(u, checksum)?,
                 depth: optional(u, |u| {
-                    Ok(if u.arbitrary()? { Depth::Snapshot(u.arbitrary()?) } else { Depth::Levels(u.arbitrary()?) })
+                    Ok(if u.arbitrary()? {
+                        Depth::Snapshot(u.arbitrary()?)
+                    } else {
+                        Depth::Levels(u.arbitrary()?)
+                    })
                 })?,
             })
         })?,
