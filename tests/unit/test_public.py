@@ -84,6 +84,7 @@ FOR_ADAPTERS = [
     "ErrorBody",
     "ErrorTable",
     "EventKind",
+    "FeedSettings",
     "Field",
     "Fill",
     "FillMark",

@@ -26,7 +26,7 @@ use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use books::{Books, SymbolBooks};
 use candles::Candles;
@@ -234,9 +234,10 @@ impl Feed {
         self.connections.is_open(connection)
     }
 
-    /// Sets whether the checksums of books are verified.
-    pub fn verify_checksums(&mut self, enabled: bool) {
-        self.checks.enabled = enabled;
+    /// Returns the switch of the verification of checksums, which is on at first. Any thread may turn it, also while the
+    /// feed is in use; it applies from the next checksum on.
+    pub fn checksum_switch(&self) -> &Arc<AtomicBool> {
+        &self.checks.enabled
     }
 
     /// Forgets the ids of messages, before the same ones are delivered again on purpose.

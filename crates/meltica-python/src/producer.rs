@@ -19,6 +19,7 @@ use pyo3::types::{PyBytes, PyDict};
 use replay::{Run, merge};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What `Producer.feed` did with a frame.
@@ -82,6 +83,8 @@ pub struct PyProducer {
     feed: Lock<Feed>,
     stats: Arc<FeedStats>,
     stop: Arc<StopFlag>,
+    /// Whether checksums are verified. Not behind `feed`, which a replay locks until it ends.
+    checksums: Arc<AtomicBool>,
     /// What the handler of a signal raised while a call waited for a reader.
     interrupt: Arc<Lock<Option<PyErr>>>,
 }
@@ -104,7 +107,8 @@ impl PyProducer {
         let stats = core.feeds.of(provider);
         let codec = codec.map(|codec| Arc::clone(&codec.get().0));
         let feed = Feed::counting(publisher, codec, Arc::clone(&stats));
-        Ok(Self { core: Arc::clone(core), feed: Lock::new(Rank::Feed, feed), stats, stop, interrupt })
+        let (core, checksums) = (Arc::clone(core), Arc::clone(feed.checksum_switch()));
+        Ok(Self { core, feed: Lock::new(Rank::Feed, feed), stats, stop, checksums, interrupt })
     }
 
     /// Publishes without frames: runs `publish` with exclusive use of the feed, then wakes the readers.
@@ -317,6 +321,13 @@ impl PyProducer {
     /// Returns the symbols whose book waits for its first snapshot: no event of it was published.
     fn never_synced(&self, py: Python<'_>) -> Vec<&'static str> {
         py.detach(|| self.feed.lock().never_synced().into_iter().map(SymbolId::name).collect())
+    }
+
+    /// Sets whether the checksums of books are verified, as they are at first; otherwise they count as unverified.
+    ///
+    /// Any thread may call it, also during a `replay`. A book that is stale stays so until its next snapshot.
+    fn verify_checksums(&self, enabled: bool) {
+        self.checksums.store(enabled, Ordering::Relaxed);
     }
 
     /// Returns the symbols whose last three snapshots did not have their checksums.

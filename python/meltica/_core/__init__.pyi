@@ -517,6 +517,11 @@ class Producer:
         """
     def never_synced(self) -> list[str]:
         """Returns the symbols whose book waits for its first snapshot: no event of it was published."""
+    def verify_checksums(self, enabled: bool) -> None:
+        """Sets whether the checksums of books are verified, as they are at first; otherwise they count as unverified.
+
+        Any thread may call it, also during a `replay`. A book that is stale stays so until its next snapshot.
+        """
     def checksum_faults(self) -> list[str]:
         """Returns the symbols whose last three snapshots did not have their checksums.
 

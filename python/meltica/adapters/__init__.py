@@ -7,7 +7,7 @@
         ...
 
 - An adapter: `LiveAdapter` (for a venue with websocket and REST, see `VenueProtocol`) or `Adapter`, with
-  `AdapterSettings`.
+  `AdapterSettings` or, for frames that a codec decodes, `FeedSettings`.
 - Market data: a `Codec` of `Message`, `Field` and `Levels`, or `Producer.publish`.
 - Trading: `LiveAccount`, the values of orders, and the errors that `Account` raises.
 
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from meltica.model.fills import Fill, FillMark
     from meltica.model.orders import NewOrder, OrderSnapshot
     from meltica.runtime.loop_thread import LoopThread
-    from meltica.validation.section import AdapterSettings
+    from meltica.validation.section import AdapterSettings, FeedSettings
 
 __all__ = [
     "NEWEST_LEVEL",
@@ -102,6 +102,7 @@ __all__ = [
     "ErrorBody",
     "ErrorTable",
     "EventKind",
+    "FeedSettings",
     "Field",
     "Fill",
     "FillMark",
@@ -244,7 +245,7 @@ _MODULES = {
         "OrderSnapshot",
     ),
     "meltica.runtime.loop_thread": ("LoopThread",),
-    "meltica.validation.section": ("AdapterSettings",),
+    "meltica.validation.section": ("AdapterSettings", "FeedSettings"),
 }
 _MODULE_OF = {name: module for module, exported in _MODULES.items() for name in exported}
 

@@ -97,7 +97,7 @@ def create(
 def update(name: str, settings: str, same_account: bool, plan: bool, as_json: bool, **where: Any) -> None:
     """Change the settings of the provider NAME.
 
-    One that runs is restarted. Absent secrets are kept.
+    One that runs is restarted, unless only `checksum` changes: that applies at once. Absent secrets are kept.
     """
     values = read_object("--settings", settings)
     with connect(**where) as client:

@@ -178,7 +178,7 @@ def _other_account(services: "ControlServices", before: ProviderRecord, after: P
         return True
     names = registry.adapter(before.adapter).account_settings
     if names is None:
-        return old.settings != new.settings
+        return old.settings.restarts_for(new.settings)
     return any(getattr(old.settings, name) != getattr(new.settings, name) for name in names)
 
 

@@ -39,7 +39,9 @@ def is_other_account(spec: "ProviderSpec", row: "ProviderRow", account: str) -> 
         return account != row.account
     # Of a row of an older version, or one that was created over REST, the secrets are unknown.
     values = cast(dict[str, Any], masked(spec.settings))
-    names = registry.adapter(spec.adapter).account_settings or values.keys() & row.settings.keys()
+    names = registry.adapter(spec.adapter).account_settings
+    if names is None:
+        names = (values.keys() & row.settings.keys()) - spec.settings.change_live
     return any(values.get(name) != row.settings.get(name) for name in names)
 
 
@@ -47,7 +49,9 @@ def _selecting(spec: "ProviderSpec", values: dict[str, Any]) -> dict[str, Any]:
     """Returns the values of the settings that select the account; without names, of all beside defaults."""
     names = registry.adapter(spec.adapter).account_settings
     if names is None:
-        names = {name for name in values if not _is_default(spec.settings, name)}
+        names = {
+            name for name in values.keys() - spec.settings.change_live if not _is_default(spec.settings, name)
+        }
     return {name: values.get(name) for name in sorted(names)}
 
 

@@ -109,6 +109,7 @@ class ProviderManager:
     ) -> Provider:
         """Replaces the declaration of a provider, and restarts it in the background if it runs.
 
+        A change of only such settings as apply to a running provider does not restart it.
         `declare` returns the new declaration and desired state, or None if nothing changes. It is called
         while no other change of the provider is in progress.
         Raises NotFound, Conflict, DatabaseUnavailable, and what `declare` raises.
@@ -153,6 +154,9 @@ class ProviderManager:
     async def _replace(self, provider: Provider, spec: "ProviderSpec", desired: Desired) -> None:
         """Lets a provider run as its new declaration says. The caller holds its lock."""
         provider.desired = desired
+        if provider.busy and desired is Desired.RUNNING and not provider.spec.restarts_for(spec):
+            provider.apply(spec)
+            return
         if provider.busy:
             await self.before_stop(provider)
             await provider.end()

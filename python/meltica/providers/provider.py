@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ from meltica.errors import CodecError, ConfigError, Overdue, Unauthenticated, on
 from meltica.runtime.backoff import Backoff, RestartPolicy
 from meltica.runtime.lifecycle import Desired, ProviderState
 from meltica.runtime.threads import call, within
+from meltica.validation.section import FeedSettings
 from meltica.validation.units import format_duration
 
 if TYPE_CHECKING:
@@ -139,6 +141,12 @@ class Provider:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self._set(ProviderState.STOPPED)
+
+    def apply(self, spec: "ProviderSpec") -> None:
+        """Applies settings that do not need a restart to the current run and the next ones."""
+        self.spec = spec
+        if self._run is not None:
+            self._run.apply(spec)
 
     def reroute(self, wanted: frozenset[Route]) -> None:
         """Sets the routes, which are passed to the adapter in the background."""
@@ -282,6 +290,7 @@ class _AdapterRun:
         self._core = core
         self._adapter: Adapter | None = None
         self._producers: dict[str, Producer] = {}
+        self._applying = threading.Lock()
 
     def start(self) -> None:
         """Creates the adapter and starts it."""
@@ -293,11 +302,20 @@ class _AdapterRun:
         codec = None if declaration is None else Codec(declaration)
         self._producers = {name: self._core.producer(name, codec) for name in adapter.providers()}
         self._adapter = adapter
+        self.apply()
         adapter.start(self._producers)
         self.instruments = tuple(adapter.instruments())
         symbols = [str(instrument["symbol"]) for instrument in self.instruments]
         for producer in self._producers.values():
             producer.list_symbols(symbols)
+
+    def apply(self, spec: "ProviderSpec | None" = None) -> None:
+        """Applies the settings that do not need a restart: those of `spec`, or of the run if it is None."""
+        with self._applying:
+            self._spec = spec or self._spec
+            if isinstance(settings := self._spec.settings, FeedSettings):
+                for producer in self._producers.values():
+                    producer.verify_checksums(settings.checksum == "verify")
 
     @property
     def connection_error(self) -> str | None:

@@ -1,6 +1,6 @@
 """The spec of a provider for its manager: defaults applied, paths absolute."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from meltica.simulator.paper.settings import PaperSettings
 from meltica.validation.models import masked
@@ -24,6 +24,10 @@ class ProviderSpec:
     """Its paper account."""
     fault: str | None = None
     """Why it cannot start until its settings are corrected; its settings are unavailable then."""
+
+    def restarts_for(self, other: "ProviderSpec") -> bool:
+        """Returns whether a provider that runs has to be restarted to run as `other` says."""
+        return replace(self, settings=other.settings) != other or self.settings.restarts_for(other.settings)
 
     def shown(self) -> dict[str, object]:
         """Returns the provider as JSON with the keys of the config file; secrets are masked."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -60,6 +60,25 @@ class AdapterSettings(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
+
+    change_live: ClassVar[frozenset[str]] = frozenset()
+    """The settings that are changed without a restart of the provider. None of them selects the account."""
+
+    def restarts_for(self, other: "AdapterSettings") -> bool:
+        """Returns whether a change to `other` needs a restart."""
+        if type(self) is not type(other):
+            return True
+        names = type(self).model_fields.keys() - self.change_live
+        return any(getattr(self, name) != getattr(other, name) for name in names)
+
+
+class FeedSettings(AdapterSettings):
+    """Base class of the settings of an adapter whose frames a codec decodes."""
+
+    change_live: ClassVar[frozenset[str]] = frozenset({"checksum"})
+
+    checksum: Literal["verify", "off"] = "verify"
+    """Whether the checksums of books are verified; `off` delivers books unverified."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ use crate::codec::{ChecksumRule, Depth, Digits, Levels, MessageInfo};
 use crate::instrument::Instrument;
 use crate::names::SymbolId;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The snapshots in a row without their checksum that show a fault of the declaration or of the scales.
 pub(super) const FAILED_SNAPSHOTS: u32 = 3;
@@ -14,14 +16,14 @@ pub(super) const FAILED_SNAPSHOTS: u32 = 3;
 /// Verifies the checksums of books.
 pub(super) struct Checks {
     /// Whether checksums are verified.
-    pub enabled: bool,
+    pub enabled: Arc<AtomicBool>,
     symbols: HashMap<SymbolId, Known, foldhash::fast::RandomState>,
     checker: Checker,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { enabled: true, symbols: HashMap::default(), checker: Checker::default() }
+        Self { enabled: Arc::new(true.into()), symbols: HashMap::default(), checker: Checker::default() }
     }
 }
 
@@ -129,7 +131,7 @@ impl Check<'_> {
         let Checks { enabled, symbols, checker } = &mut *self.checks;
         let known = symbols.entry(self.symbol).or_default();
         let verified = match rule.digits {
-            _ if !*enabled => Verified::Unknown,
+            _ if !enabled.load(Ordering::Relaxed) => Verified::Unknown,
             // The text of an empty book does not depend on the scales.
             Digits::Mantissa if !book.is_empty() => known.verify(self.scales, is_snapshot, |scales| {
                 checker.verify(book, rule, Some(scales), expected)

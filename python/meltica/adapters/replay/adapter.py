@@ -18,7 +18,7 @@ from meltica.adapters.replay.files import Recording, identify
 from meltica.adapters.replay.stamps import Stamps
 from meltica.errors import ReplayError
 from meltica.validation.models import fault
-from meltica.validation.section import AdapterSettings
+from meltica.validation.section import AdapterSettings, FeedSettings
 
 if TYPE_CHECKING:
     from meltica._core import Producer
@@ -28,7 +28,7 @@ EVENTS = "events"
 """In place of a codec's name: the files hold recorded events."""
 
 
-class ReplaySettings(AdapterSettings):
+class ReplaySettings(FeedSettings):
     """The recordings, and the speed of the replay."""
 
     paths: list[Path] = []

@@ -173,8 +173,9 @@ class ProvidersController(Controller):
         "/{name:str}",
         status_code=200,
         summary="Change the settings of a provider",
-        description="One that runs is restarted in the background. The adapter is immutable, and the account"
-        " while instances trade there, or have open orders or positions.",
+        description="One that runs is restarted in the background, unless only `checksum` changes: that"
+        " applies at once. The adapter is immutable, and the account while instances trade there, or have"
+        " open orders or positions.",
         operation_id="updateProvider",
         guards=[ADMIN],
         responses=LATE | NOT_FOUND | CONFLICT | PRECONDITION,

@@ -165,17 +165,20 @@ fn a_book_without_its_checksum_is_stale_until_a_snapshot() {
 }
 
 #[test]
-fn snapshots_that_fail_in_a_row_are_a_fault_and_the_verification_can_be_switched_off() {
+fn the_verification_can_be_switched_off_and_on_while_the_feed_runs() {
     let mut plane = plane();
+    let switch = Arc::clone(plane.feed.checksum_switch());
     for _ in 0..3 {
         assert_eq!(request(&mut plane, 200, "wrong"), ["checksum"]);
     }
-    plane.feed.verify_checksums(false);
+    switch.store(false, Ordering::Relaxed);
     assert_eq!(request(&mut plane, 200, "wrong"), ["200"]);
-    assert_eq!(
-        (plane.feed.stats.checksums_failed.get(), plane.feed.stats.checksums_unverified.get()),
-        (3, 1)
-    );
+    assert_eq!(change(&mut plane, 201, 7), ["201"], "neither is that of a change verified");
+    assert_eq!(outcomes(&plane), [1, 2, 3]);
+    assert_eq!(plane.feed.unverified(), [(SymbolId::intern("BTC-USDT"), 2)].into());
+    switch.store(true, Ordering::Relaxed);
+    assert_eq!(change(&mut plane, 202, 7), ["checksum"]);
+    assert_eq!(outcomes(&plane), [1, 2, 4]);
 }
 
 #[test]
