@@ -121,6 +121,11 @@ impl Codec {
         &self.name
     }
 
+    /// Returns the maximum size of a frame in bytes.
+    pub fn max_frame(&self) -> usize {
+        self.max_frame
+    }
+
     /// Returns the messages by the index in [`Decoded::Event`] and [`DecodeError`].
     pub fn messages(&self) -> &[MessageInfo] {
         &self.infos

@@ -20,7 +20,7 @@ mod stats;
 mod windows;
 
 use crate::clock;
-use crate::codec::{Codec, Decoder};
+use crate::codec::{Codec, Decoder, MAX_FRAME};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
 use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
@@ -205,6 +205,11 @@ impl Feed {
         self.decoder
             .as_ref()
             .map_or_else(Vec::new, |decoder| decoder.codec().categories().map(str::to_owned).collect())
+    }
+
+    /// Returns the maximum size of a frame, that of the codec.
+    pub fn max_frame(&self) -> usize {
+        self.decoder.as_ref().map_or(MAX_FRAME, |decoder| decoder.codec().max_frame())
     }
 
     /// Returns the category with which the name of a connection begins, as [`Codec::category_of`] does.

@@ -13,8 +13,8 @@ use crate::event::Nanos;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// Maximum length of a line. A longer one is a bad frame.
-pub const MAX_LINE: usize = crate::codec::MAX_FRAME + 512;
+/// The bytes of a line beside its frame: time, connection and symbol.
+const MAX_TAGS: usize = 512;
 
 /// The bytes read at once. A few chunks fit into the cache of a core, so that each line is still there when it is decoded.
 const CHUNK: usize = 1 << 17;
@@ -28,7 +28,7 @@ pub enum Line<'a> {
     Mark(Nanos, &'a [u8], Mark<'a>),
     /// A line of another form.
     Bad(&'a [u8]),
-    /// The beginning of a line longer than [`MAX_LINE`].
+    /// The beginning of a line that is longer than a frame may be.
     TooLong(&'a [u8]),
 }
 
@@ -85,6 +85,8 @@ struct File {
     next: usize,
     filled: usize,
     ended: bool,
+    /// Maximum length of a line. A longer one is a bad frame.
+    max_line: usize,
     skipping: bool,
     too_long: bool,
     /// The receive time of the current line and the start of the text after it, if the line has the right form.
@@ -98,7 +100,7 @@ struct File {
 }
 
 impl File {
-    fn new(source: Box<dyn Read + Send>) -> Self {
+    fn new(source: Box<dyn Read + Send>, max_line: usize) -> Self {
         Self {
             source,
             buffer: vec![0; CHUNK],
@@ -107,6 +109,7 @@ impl File {
             next: 0,
             filled: 0,
             ended: false,
+            max_line,
             skipping: false,
             too_long: false,
             stamp: None,
@@ -142,7 +145,7 @@ impl File {
                 (self.start, self.end) = (self.next, self.next + n);
                 self.next += n + 1;
                 self.number += u64::from(!self.skipping);
-            } else if self.filled - self.next > MAX_LINE {
+            } else if self.filled - self.next > self.max_line {
                 // Keep the beginning, drop the rest of the line.
                 (self.start, self.end) = (self.next, self.filled);
                 self.next = self.filled;
@@ -167,7 +170,7 @@ impl File {
             if std::mem::take(&mut self.skipping) {
                 continue;
             }
-            self.too_long = self.end - self.start > MAX_LINE;
+            self.too_long = self.end - self.start > self.max_line;
             if self.end > self.start && self.buffer[self.end - 1] == b'\r' {
                 self.end -= 1;
             }
@@ -181,11 +184,13 @@ impl File {
         self.buffer.copy_within(self.next..self.filled, 0);
         self.filled -= self.next;
         self.next = 0;
-        if self.buffer.len() - self.filled < CHUNK {
-            self.buffer.resize(self.filled + CHUNK, 0);
+        // A long line is read in ever larger parts, as each read searches and moves it from its start.
+        let end = self.filled + CHUNK.max(self.filled);
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
         }
         let n = loop {
-            match self.source.read(&mut self.buffer[self.filled..]) {
+            match self.source.read(&mut self.buffer[self.filled..end]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result?,
             }
@@ -300,9 +305,10 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Returns the stream of `sources`.
-    pub fn new(sources: Vec<Box<dyn Read + Send>>) -> Self {
-        Self { files: sources.into_iter().map(|source| Some(File::new(source))).collect(), last: None }
+    /// Returns the stream of `sources`, whose frames have at most `max_frame` bytes.
+    pub fn new(sources: Vec<Box<dyn Read + Send>>, max_frame: usize) -> Self {
+        let file = |source| Some(File::new(source, max_frame + MAX_TAGS));
+        Self { files: sources.into_iter().map(file).collect(), last: None }
     }
 
     /// Returns the next line, or `None` at the end of all files.

@@ -370,9 +370,9 @@ impl PyProducer {
         if speed.is_some_and(|speed| !(speed > 0.0 && speed.is_finite())) {
             return Err(value_error("expected a speed above 0, or None for as fast as possible"));
         }
-        let mut merge = merge(files);
         py.detach(|| {
             let mut feed = self.feed.lock();
+            let mut merge = merge(files, feed.max_frame());
             let run = Run::new(self, speed, restamp, on_stamp.as_ref(), progress.as_ref());
             let result = run.run(&mut feed, &mut merge);
             // Whatever ended the replay, readers are woken for the events dispatched before.

@@ -1,4 +1,7 @@
 use super::*;
+use crate::codec::MAX_FRAME;
+
+const MAX_LINE: usize = MAX_FRAME + MAX_TAGS;
 
 /// A source that returns its bytes in small pieces.
 struct Drip(Vec<u8>, usize);
@@ -14,7 +17,7 @@ impl Read for Drip {
 
 fn lines(files: &[&str], step: usize) -> Vec<String> {
     let sources = files.iter().map(|f| Box::new(Drip(f.as_bytes().to_vec(), step)) as Box<dyn Read + Send>);
-    let mut merge = Merge::new(sources.collect());
+    let mut merge = Merge::new(sources.collect(), MAX_FRAME);
     let mut out = Vec::new();
     while let Some((Place { file, .. }, line)) = merge.next_line().unwrap() {
         out.push(match line {
@@ -142,11 +145,27 @@ fn an_endless_line_is_one_bad_line() {
 }
 
 #[test]
+fn the_longest_line_has_the_largest_frame() {
+    for (max_frame, len) in [(100, 100), (3 * CHUNK, 3 * CHUNK), (3 * MAX_FRAME, 3 * MAX_FRAME)] {
+        let file = format!("1 {}\n2 b\n3 {}\n4 d", "x".repeat(len), "x".repeat(len + MAX_TAGS));
+        for step in [CHUNK, usize::MAX] {
+            let source = Box::new(Drip(file.as_bytes().to_vec(), step)) as Box<dyn Read + Send>;
+            let mut merge = Merge::new(vec![source], max_frame);
+            let mut lens = Vec::new();
+            while let Some((_, line)) = merge.next_line().unwrap() {
+                lens.push(if let Line::Frame(recorded) = line { recorded.frame.len() } else { 0 });
+            }
+            assert_eq!(lens, [len, 1, 0, 1]);
+        }
+    }
+}
+
+#[test]
 fn lines_are_numbered_as_an_editor_does() {
     let long = format!("1 a\n\n2 b\r\n3 {}\nbad\n5 c", "x".repeat(MAX_LINE + CHUNK));
     for step in [CHUNK / 3, CHUNK] {
         let source = Box::new(Drip(long.as_bytes().to_vec(), step)) as Box<dyn Read + Send>;
-        let mut merge = Merge::new(vec![source]);
+        let mut merge = Merge::new(vec![source], MAX_FRAME);
         let mut numbers = Vec::new();
         while let Some((place, _)) = merge.next_line().unwrap() {
             numbers.push(place.line);

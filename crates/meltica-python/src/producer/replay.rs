@@ -35,10 +35,10 @@ impl io::Read for PyReader {
     }
 }
 
-/// Merges the lines of Python file objects.
-pub fn merge(files: Vec<Py<PyAny>>) -> Merge {
+/// Merges the lines of Python file objects, whose frames have at most `max_frame` bytes.
+pub fn merge(files: Vec<Py<PyAny>>, max_frame: usize) -> Merge {
     let readers = files.into_iter().map(|file| Box::new(PyReader(file)) as Box<dyn io::Read + Send>);
-    Merge::new(readers.collect())
+    Merge::new(readers.collect(), max_frame)
 }
 
 /// One run of a replay.
