@@ -17,7 +17,7 @@ use super::symbols::Symbols;
 use super::{Codec, MAX_FRAME, MAX_LEVELS, MessageInfo};
 use crate::event::Kind;
 pub(super) use paths::Tables;
-use paths::{Paths, Scope, entry, is_key};
+use paths::{Paths, Scope, check, entry, is_key};
 use rows::row_plan;
 pub use schema::field_names;
 use schema::is_closed_by_next;
@@ -29,8 +29,8 @@ struct Compiler {
     faults: Vec<String>,
     paths: Paths,
     rows: Vec<RowSpec>,
-    /// The arrays of the current message.
-    scope: Scope,
+    /// The arrays of the current message; `None` if they are at fault, so that its paths cannot be resolved.
+    scope: Option<Scope>,
     /// The key and the slot of the envelope's stream, which messages can refer to.
     stream: Option<(String, Slot)>,
 }
@@ -51,7 +51,11 @@ impl Compiler {
         {
             return *slot;
         }
-        match self.paths.slot(&self.scope, path, levels) {
+        let slot = match &self.scope {
+            Some(scope) => self.paths.slot(scope, path, levels),
+            None => check(path).map(|()| 0),
+        };
+        match slot {
             Ok(slot) => slot,
             Err(text) => {
                 self.fault(place, text);
@@ -71,15 +75,12 @@ impl Compiler {
             self.fault(name, "expected at least one condition in matches");
         }
         let path = |part: &str| format!("{name}.{part}");
-        self.scope = Scope::default();
+        self.scope = Some(Scope::default());
         let mut element = None;
         if let Some(each) = &spec.each {
-            match Scope::new(each) {
-                Ok(scope) => {
-                    self.scope = scope;
-                    element = Some(self.slot(&path("each"), "@"));
-                }
-                Err(text) => self.fault(&path("each"), text),
+            self.scope = Scope::new(each).map_err(|text| self.fault(&path("each"), text)).ok();
+            if self.scope.is_some() {
+                element = Some(self.slot(&path("each"), "@"));
             }
         }
         let (present, absent, texts) = self.conditions(spec);
@@ -327,7 +328,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         spec.envelope.as_ref().map(|envelope| (compiler.envelope(envelope), envelope.symbol_separator));
     let messages = compiler.messages(&spec);
     let texts = compiler.whole_texts(&spec);
-    compiler.scope = Scope::default();
+    compiler.scope = Some(Scope::default());
     let sequence = compiler.optional("connection_sequence", spec.connection_sequence.as_ref());
     if let Some(envelope) = &spec.envelope {
         compiler.check_envelope(envelope);

@@ -56,6 +56,12 @@ fn steps(path: &str) -> Result<Vec<Step>, String> {
     if steps.is_empty() || steps.len() > MAX_PATH { Err(wrong()) } else { Ok(steps) }
 }
 
+/// Checks the text of a path whose array is unknown.
+pub(super) fn check(path: &str) -> Result<(), String> {
+    let below = path.strip_prefix('@').map(|rest| rest.strip_prefix('.').unwrap_or(rest));
+    if below == Some("") { Ok(()) } else { steps(below.unwrap_or(path)).map(drop) }
+}
+
 /// The arrays whose elements are a message's, as steps that end in [`Step::Each`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope(Vec<Step>);

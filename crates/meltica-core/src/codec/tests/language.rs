@@ -386,6 +386,11 @@ fn a_path_that_cannot_match_is_refused_and_an_array_on_a_path_is_named() {
         assert!(error.contains(text), "{id}: {error}");
     }
     assert!(trade(Some("events[].trades"), "events[].x").is_ok());
+    // A fault of `each` is the only one of the paths that it would resolve; their texts are checked all the same.
+    for (id, faults) in [("@.x", 1), ("@", 1), ("a[].b[].c[].x", 1), ("@..x", 2), ("@.x[y]", 2)] {
+        let error = trade(Some("a[].b[].c"), id).expect_err(id);
+        assert_eq!(error.split("; ").count(), faults, "{id}: {error}");
+    }
     let mut decoder = Decoder::new(trade(None, "data.i").unwrap(), ProviderId::intern("codec-tests"));
     let error = one(&mut decoder, r#"{"c":"t","s":"A-B","p":1,"q":1,"data":[{"i":1}]}"#).unwrap_err();
     assert_eq!((error.kind(), error.found().first()), ("array_on_path", Some(&b'[')));
