@@ -150,6 +150,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         Role::Event(Kind::Trade),
         Role::Event(Kind::Ticker),
         Role::Event(Kind::KlineSummary),
+        Role::Event(Kind::Extension),
         Role::Event(Kind::BookGap),
         Role::BookDiff,
         Role::BookSnapshot,
@@ -168,6 +169,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         })?,
         id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
         fields: many(u, 8, field)?,
+        extension: optional(u, |u| String::arbitrary(u))?,
         snapshot: optional(u, |u| {
             Ok(*u.choose(&[
                 SnapshotMode::Joins,

@@ -75,6 +75,8 @@ pub struct MessageInfo {
     pub closed_by_next: bool,
     /// The checksum of a book message.
     pub checksum: Option<ChecksumRule>,
+    /// The name of the event, if it is an extension.
+    pub extension: Option<String>,
     /// The window of levels that the venue sends; `None` for all levels.
     pub depth: Option<Depth>,
 }

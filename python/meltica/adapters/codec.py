@@ -25,15 +25,24 @@ closed (flag; without it, the next candle closes one); `InstrumentUpdate` price_
 quantity_increment, min_quantity, max_quantity, min_notional, max_notional, price_precision,
 quantity_precision (those of the increments where not declared), contract_value, contract_multiplier,
 contract_currency (text), status (names of `Trading` and `Halted`; any other text halts). All others are
-decimals. Book messages have `levels`
-and no fields. Control messages have `matches` only.
+decimals. An `Extension` has any fields: its payload holds them by name, and the `symbol`; decimals as text,
+times in nanoseconds. Book messages have `levels` and no fields. Control messages have `matches` only.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Role = Literal["Trade", "Ticker", "KlineSummary", "InstrumentUpdate", "BookDiff", "BookSnapshot", "Control"]
+Role = Literal[
+    "Trade",
+    "Ticker",
+    "KlineSummary",
+    "InstrumentUpdate",
+    "Extension",
+    "BookDiff",
+    "BookSnapshot",
+    "Control",
+]
 """What a message becomes: an event by itself, or changed or all levels of a book. `Control` is not market
 data: an acknowledgement, a heartbeat or an error, which the adapter handles.
 """
@@ -264,6 +273,8 @@ class Message:
     id: tuple[str, IdMode] | None = None
     """Path and mode of the id that identifies repeated messages."""
     fields: tuple[Field, ...] = ()
+    extension: str | None = None
+    """For `Extension`: the name of the event, which messages may share; that of the message by default."""
     levels: Levels | None = None
     """For `BookDiff` and `BookSnapshot`."""
     snapshot: SnapshotMode | None = None
@@ -355,12 +366,12 @@ def ident() -> Convert:
 
 
 def time(unit: TimeUnit) -> Convert:
-    """A time in the form `unit`: a number since the epoch, or RFC 3339."""
+    """A time in the form `unit`: a number since the epoch, or RFC 3339. 0 and the year 1 are absence."""
     return Convert("time", unit=unit)
 
 
 def text() -> Convert:
-    """Text of at most 39 bytes."""
+    """Text of at most 39 bytes; of any length in an `Extension`."""
     return Convert("text")
 
 

@@ -1,6 +1,7 @@
 //! The compiler of declarations: it checks a [`CodecSpec`] as a whole and collects every fault.
 
 mod conditions;
+mod extensions;
 mod paths;
 mod rows;
 mod schema;
@@ -116,6 +117,7 @@ impl Compiler {
             id: spec.id.as_ref().map(|(at, mode)| (self.slot(&path("id"), at), *mode)),
             keep: spec.keep,
             fields: self.fields(spec),
+            keys: extensions::keys(spec),
             levels: self.levels(spec),
         };
         (message, element)
@@ -292,6 +294,8 @@ fn infos(messages: Vec<MessageSpec>) -> Vec<MessageInfo> {
     let windows: Vec<u16> = (0..messages.len()).map(|index| window(&messages, index)).collect();
     let info = |(message, window): (MessageSpec, u16)| MessageInfo {
         closed_by_next: is_closed_by_next(&message),
+        extension: (message.role == Role::Event(Kind::Extension))
+            .then(|| message.extension.unwrap_or_else(|| message.name.clone())),
         name: message.name,
         role: message.role,
         id_mode: message.id.map(|(_, mode)| mode),

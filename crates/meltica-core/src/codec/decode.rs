@@ -30,7 +30,7 @@ pub enum Decoded<'a> {
         /// The declared fields of a ticker that keeps the others, or of an instrument, that the message has: bits in the order
         /// of [`field_names`](super::field_names).
         met: u16,
-        /// The trade, ticker or candle, for the sink to take.
+        /// The trade, ticker, candle or extension, for the sink to take.
         payload: &'a mut Payload,
     },
     /// Changed levels of a book.
@@ -84,6 +84,11 @@ pub trait Sink {
     /// Returns whether to decode a message. It is called once the kind and symbol are known, with
     /// [`Kind::BookSnapshot`] for book messages, but not for a snapshot without a symbol, which is always decoded.
     fn wanted(&mut self, kind: Kind, symbol: SymbolId) -> bool;
+
+    /// Returns whether to decode an extension of this name, which is called instead of [`Self::wanted`].
+    fn wanted_extension(&mut self, _name: &str) -> bool {
+        true
+    }
 
     /// Receives the number of the frame on its connection, before the messages of the frame. Returns whether to read them.
     fn connection_sequence(&mut self, _number: u64) -> bool {

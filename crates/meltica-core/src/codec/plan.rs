@@ -229,6 +229,8 @@ pub(super) struct Field {
 pub(super) enum Conversion {
     Decimal(Sign),
     Side(Vec<(Box<[u8]>, Side)>),
+    /// Of the fields of an extension.
+    Names(Vec<(Box<[u8]>, Box<str>)>),
     Id,
     Time(TimeUnit),
     Text,
@@ -329,7 +331,9 @@ pub(super) struct Message {
     pub id: Option<(Slot, IdMode)>,
     /// Whether to note which fields the message has.
     pub keep: bool,
-    /// The fields in the order of the schema of the role.
+    /// The fields in the order of the schema of the role, or of `keys`.
     pub fields: Vec<Option<Field>>,
+    /// The names of the fields of an extension.
+    pub keys: Vec<Box<str>>,
     pub levels: Option<LevelsPlan>,
 }

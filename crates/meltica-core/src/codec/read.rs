@@ -1,5 +1,6 @@
 //! The conversion of a message: symbol, time, ids and numbers.
 
+mod extension;
 mod instrument;
 
 use super::error::{Fail, Fault};
@@ -34,6 +35,7 @@ impl<'a> Reader<'a> {
     ) -> Scan<()> {
         let message = &codec.messages[usize::from(index)];
         let kind = match message.role {
+            Role::Event(Kind::Extension) => return self.extension(codec, index, cache, sink),
             Role::Event(kind) => kind,
             Role::BookDiff | Role::BookSnapshot => Kind::BookSnapshot,
             Role::Control => {
@@ -49,7 +51,7 @@ impl<'a> Reader<'a> {
         }
         let venue_time = match message.venue_time {
             Some(TimeAt::Slot(slot, unit)) => self.time(slot, unit)?,
-            Some(TimeAt::NewestLevel) => self.fields.levels.newest,
+            Some(TimeAt::NewestLevel) => self.fields.levels.newest.filter(|time| *time != 0),
             None => None,
         };
         if let Some(plan) = &message.levels {
@@ -246,10 +248,9 @@ impl<'a> Reader<'a> {
         if matches!(unit, TimeUnit::DecimalSeconds | TimeUnit::Rfc3339) {
             return self.text_time(slot, unit);
         }
-        let Some(time) = self.integer(slot, Fault::BadTime)? else { return Ok(None) };
-        match time::whole(time, unit) {
-            Ok(nanos) => Ok(Some(nanos)),
-            Err(fault) => self.bad(fault),
+        match self.integer(slot, Fault::BadTime)? {
+            None | Some(0) => Ok(None),
+            Some(time) => time::whole(time, unit).map(Some).or_else(|fault| self.bad(fault)),
         }
     }
 
@@ -259,7 +260,8 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         match time::parse(&text, unit) {
-            Ok(nanos) => Ok(Some(nanos)),
+            Ok(nanos) => Ok((nanos != 0).then_some(nanos)),
+            Err(_) if text.starts_with(time::NONE) => Ok(None),
             Err(fault) => self.bad(fault),
         }
     }

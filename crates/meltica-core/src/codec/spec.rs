@@ -68,7 +68,7 @@ pub struct EnvelopeSpec {
 /// The role of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// A complete event: `Trade`, `Ticker` or `KlineSummary`.
+    /// A complete event: `Trade`, `Ticker`, `KlineSummary` or `Extension`, whose fields have any names.
     Event(Kind),
     /// Changed levels of a book.
     BookDiff,
@@ -357,6 +357,8 @@ pub struct MessageSpec {
     pub id: Option<(String, IdMode)>,
     /// The event's fields.
     pub fields: Vec<FieldSpec>,
+    /// The name of an `Extension`; that of the message if `None`.
+    pub extension: Option<String>,
     /// The book's levels, for [`Role::BookDiff`] and [`Role::BookSnapshot`].
     pub levels: Option<LevelsSpec>,
     /// What a [`Role::BookSnapshot`] does with the book of its connection. A ticker that replaces forgets the kept values;

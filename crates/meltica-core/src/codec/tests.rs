@@ -1,4 +1,5 @@
 mod damage;
+mod extensions;
 mod language;
 mod paths;
 mod session;

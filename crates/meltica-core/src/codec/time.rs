@@ -8,6 +8,8 @@ use crate::event::Nanos;
 
 /// The times that a venue of today can mean: of the years 2000 to 2100.
 const PLAUSIBLE: std::ops::Range<u64> = 946_684_800_000_000_000..4_102_444_800_000_000_000;
+/// A date that venues write in RFC 3339 for a missing time.
+pub(super) const NONE: &[u8] = b"0001-01-01T00:00:00";
 const UNITS: [(u64, Fault); 4] = [
     (1_000_000_000, Fault::TimeInSeconds),
     (1_000_000, Fault::TimeInMillis),

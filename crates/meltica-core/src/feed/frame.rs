@@ -77,6 +77,10 @@ impl Sink for FrameSink<'_> {
         true
     }
 
+    fn wanted_extension(&mut self, name: &str) -> bool {
+        self.publisher.wanted_extension(name).is_some()
+    }
+
     #[inline]
     fn message(&mut self, message: Result<Decoded<'_>, DecodeError>) {
         if self.failed.is_some() {
@@ -183,10 +187,16 @@ impl FrameSink<'_> {
     fn event(
         &mut self,
         info: &MessageInfo,
-        origin: Origin,
+        mut origin: Origin,
         payload: &mut Payload,
     ) -> Result<u32, NotDispatched> {
         match payload {
+            // Extensions are routed by their name.
+            Payload::Extension(extension) => {
+                let found = self.publisher.wanted_extension(extension.name());
+                (self.wanted, origin.symbol) =
+                    found.map_or((None, origin.symbol), |(wanted, name)| (Some(wanted), name));
+            }
             Payload::Ticker(ticker) if ticker.bid.zip(ticker.ask).is_some_and(|(bid, ask)| bid >= ask) => {
                 (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity) = (None, None, None, None);
                 self.stats.crossed_tickers.bump(1);

@@ -1,5 +1,6 @@
 //! The messages of one frame, for authors of codecs.
 
+use crate::convert::json_loads;
 use crate::payload;
 use meltica_core::codec::{Codec, DecodeError, Decoded, Levels, Role, field_names};
 use meltica_core::event::{Kind, Nanos, Payload};
@@ -25,7 +26,9 @@ pub fn message<'py>(
     match decoded {
         Ok(Decoded::Event { message, kind, symbol, venue_time, met, payload, .. }) => {
             of(message, "event", Some(symbol))?;
-            let present = present(kind, met, payload).into_iter().chain(venue_time.map(|_| "venue_time"));
+            let present = present(py, kind, met, payload)?
+                .into_iter()
+                .chain(venue_time.map(|_| "venue_time".to_owned()));
             out.set_item("present", present.collect::<Vec<_>>())?;
             let fields = payload::to_dict(py, PROVIDER, symbol.name(), venue_time, payload)?;
             out.set_item("payload", fields)?;
@@ -52,7 +55,16 @@ pub fn message<'py>(
 }
 
 /// Returns the names of the fields that a payload has.
-fn present(kind: Kind, met: u16, payload: &Payload) -> Vec<&'static str> {
+fn present(py: Python<'_>, kind: Kind, met: u16, payload: &Payload) -> PyResult<Vec<String>> {
+    if let Payload::Extension(extension) = payload {
+        let data: Vec<(String, Bound<'_, PyAny>)> = json_loads(py, extension.json())?
+            .call_method0("items")?
+            .try_iter()?
+            .map(|item| item?.extract())
+            .collect::<PyResult<_>>()?;
+        let has = |(name, value): &(String, Bound<'_, PyAny>)| !value.is_none() && name != "symbol";
+        return Ok(data.into_iter().filter(has).map(|(name, _)| name).collect());
+    }
     let fields: &[(&'static str, bool)] = match payload {
         Payload::Trade(t) => {
             &[("id", t.id.is_some()), ("side", t.side.is_some()), ("price", true), ("quantity", true)]
@@ -79,11 +91,11 @@ fn present(kind: Kind, met: u16, payload: &Payload) -> Vec<&'static str> {
         Payload::Instrument(_) => {
             let has = |(bit, _): &(usize, &str)| met >> bit & 1 == 1;
             let names = field_names(Role::Event(kind)).enumerate();
-            return names.filter(has).map(|(_, name)| name).collect();
+            return Ok(names.filter(has).map(|(_, name)| name.to_owned()).collect());
         }
         _ => &[],
     };
-    fields.iter().filter(|(_, is_present)| *is_present).map(|(name, _)| *name).collect()
+    Ok(fields.iter().filter(|(_, is_present)| *is_present).map(|(name, _)| (*name).to_owned()).collect())
 }
 
 /// Returns the names of the parts that a book message has.

@@ -88,11 +88,20 @@ pub(super) fn is_closed_by_next(message: &MessageSpec) -> bool {
 
 impl Compiler {
     pub(super) fn fields(&mut self, spec: &MessageSpec) -> Vec<Option<Field>> {
+        if spec.role == Role::Event(Kind::Extension) {
+            return self.extension_fields(spec);
+        }
+        if spec.extension.is_some() {
+            self.fault(
+                &format!("{}.extension", spec.name),
+                "expected none, as the message is not an Extension",
+            );
+        }
         let Some(schema) = schema(spec.role) else {
             self.fault(
                 &spec.name,
                 format_args!(
-                    "expected a Trade, Ticker, KlineSummary or InstrumentUpdate, saw {:?}",
+                    "expected a Trade, Ticker, KlineSummary, InstrumentUpdate or Extension, saw {:?}",
                     spec.role
                 ),
             );
@@ -133,7 +142,7 @@ impl Compiler {
         fields
     }
 
-    fn conversion(&mut self, place: &str, field: &FieldSpec) -> Conversion {
+    pub(super) fn conversion(&mut self, place: &str, field: &FieldSpec) -> Conversion {
         match &field.convert {
             Convert::Decimal(sign) => Conversion::Decimal(*sign),
             Convert::Id => Conversion::Id,
