@@ -219,6 +219,29 @@ DEPTH_SNAPSHOT = Message(
     snapshot="joins",
 )
 
+
+def _mark_price(name: str, at: str, each: str | None) -> Message:
+    """Returns the message of mark prices and funding rates of USD-M; `at` is in front of its paths."""
+    return Message(
+        name=name,
+        role="Extension",
+        extension="mark_price",
+        matches=(equals(f"{at}e", "markPriceUpdate"),),
+        each=each,
+        symbol=f"{at}s",
+        venue_time=(f"{at}E", "ms"),
+        fields=(
+            Field("mark_price", f"{at}p", decimal("zero_is_absent")),
+            Field("index_price", f"{at}i", decimal("zero_is_absent")),
+            Field("funding_rate", f"{at}r", decimal("any")),
+            Field("funding_time", f"{at}T", time("ms")),
+        ),
+    )
+
+
+MARK_PRICE = _mark_price("markPriceUpdate", "", None)
+MARK_PRICES = _mark_price("markPriceUpdates", "@.", "[]")
+
 ANSWER = Message(name="answer", role="Control", matches=(absent("e"), present("id")))
 """The answer to a request, an error too."""
 
@@ -250,6 +273,8 @@ BINANCE = Codec(
         MINI_TICKER,
         MINI_TICKERS,
         TICKERS_24H,
+        MARK_PRICE,
+        MARK_PRICES,
     ),
 )
 """The declaration, for `meltica replay --codec binance`."""

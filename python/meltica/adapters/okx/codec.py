@@ -131,6 +131,31 @@ INSTRUMENTS = Message(
     ),
 )
 
+MARK_PRICE = Message(
+    name="mark-price",
+    role="Extension",
+    extension="mark_price",
+    matches=(equals("arg.channel", "mark-price"),),
+    each="data",
+    symbol="@.instId",
+    venue_time=("@.ts", "ms"),
+    fields=(Field("mark_price", "@.markPx", decimal("zero_is_absent")),),
+)
+
+FUNDING_RATE = Message(
+    name="funding-rate",
+    role="Extension",
+    extension="funding_rate",
+    matches=(equals("arg.channel", "funding-rate"),),
+    each="data",
+    symbol="@.instId",
+    venue_time=("@.ts", "ms"),
+    fields=(
+        Field("funding_rate", "@.fundingRate", decimal("any")),
+        Field("funding_time", "@.fundingTime", time("ms")),
+    ),
+)
+
 _BOOKS = one_of("arg.channel", "books", "books50-l2-tbt", "books-l2-tbt")
 
 
@@ -194,6 +219,8 @@ OKX = Codec(
         BEST,
         CANDLE,
         INSTRUMENTS,
+        MARK_PRICE,
+        FUNDING_RATE,
         CONTROL,
         PONG,
     ),
