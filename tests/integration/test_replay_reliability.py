@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_replay_says_what_it_did_not_use(folder: Path) -> None:
     result = report(folder, "two.txt", "--codec", "binance", "--lambda", "books")
     assert (result["status"], result["exit_code"]) == ("unreliable", 5)
     assert (
-        "binance: books never synced, as no snapshot fits their changes: BTC-USDT, ETH-USDT"
+        "binance: books never synced, as no valid snapshot fits their changes: BTC-USDT, ETH-USDT"
         in result["error"]
     )
     assert result["never_synced"] == ["BTC-USDT", "ETH-USDT"]
@@ -71,21 +72,86 @@ def test_checksums_are_verified_on_the_digits_of_the_frames(folder: Path) -> Non
     """Without instruments in the recording, the checksums prove the scales."""
     stream, instruments, _ = VENUES["kraken"]
     session = generate(stream, instruments, seed=3, steps=120, faults=FAULTS)
-    (folder / "kraken.txt").write_bytes(session.recording())
+    lines = session.recording().splitlines(keepends=True)
+    recording = b"".join(line for line in lines if b'"channel":"instrument"' not in line)
+    (folder / "kraken.txt").write_bytes(recording)
     result = report(folder, "kraken.txt", "--codec", "kraken", "--lambda", "noop")
     assert result["checksums"]["verified"] > 200
     assert result["checksums"]["failed"] > 0, "frames were lost"
     assert result["unverified"] == {}
     # A venue that sends another number: nothing is proved, nothing fails, and the replay says so.
-    other = re.sub(
-        rb'"checksum":(\d+)', lambda found: b'"checksum":%d' % (int(found[1]) ^ 1), session.recording()
-    )
+    other = re.sub(rb'"checksum":(\d+)', lambda found: b'"checksum":%d' % (int(found[1]) ^ 1), recording)
     (folder / "other.txt").write_bytes(other)
     done = replay(folder, "other.txt", "--codec", "kraken", "--lambda", "noop")
     assert "unverified checksums" in done.stdout
     result = report(folder, "other.txt", "--codec", "kraken", "--lambda", "noop")
     assert (result["checksums"]["verified"], result["checksums"]["failed"]) == (0, 0)
     assert sum(result["unverified"].values()) == result["checksums"]["unverified"] > 200
+    assert (result["status"], result["exit_code"]) == ("unreliable", 5)
+    assert "kraken: books with checksums of which none could be verified: " in result["error"]
+
+
+def test_a_book_that_is_stale_at_the_end_is_not_ok(folder: Path) -> None:
+    """Unless its connection was lost, which is why it is stale."""
+    ns = 1_735_689_600_000_000_000
+    diff = '{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":%d,"u":%d,"b":[["1","%d"]],"a":[]}'
+    snapshot = 'BTC-USDT {"lastUpdateId":1,"bids":[["1","1"]],"asks":[["9","1"]]}'
+    good = [snapshot, *(diff % (n, n, n, n) for n in range(2, 6))]
+    gap = [*good, *(diff % (n, n, n, n) for n in range(7, 50))]
+    cases = {
+        "good": (good, 0),
+        "gap": (gap, 5),
+        "lost": ([*good, "lost"], 0),
+        "gap_and_lost": ([*gap, "lost"], 0),
+        "lost_and_back": ([*good, "lost", "open", *gap[5:]], 5),
+        "synced_again": ([*gap, snapshot.replace(":1,", ":49,")], 0),
+    }
+    for name, (lines, code) in cases.items():
+        text = "".join(f"{ns + i} @1 {line}\n" for i, line in enumerate(lines))
+        (folder / f"{name}.txt").write_text(text)
+        result = report(folder, f"{name}.txt", "--codec", "binance", "--lambda", "books")
+        assert result["exit_code"] == code, name
+        if code:
+            assert result["stale_at_end"] == ["BTC-USDT"]
+            assert (
+                "binance: books stale at the end, without a valid snapshot since: BTC-USDT" in result["error"]
+            )
+    assert "stale at the end" in replay(folder, "gap.txt", "--codec", "binance", "--lambda", "books").stdout
+
+
+BOOK = (
+    "from meltica.adapters import Chain, Codec, Levels, Message, SymbolRule, equals\n"
+    "BOOK = Message(name='book', role='BookSnapshot', matches=(equals('ch', 'book'),), symbol='s',\n"
+    "    snapshot='replaces', levels=Levels(bids='b', asks='a', sequence=Chain(last='n')))\n"
+    "MINE = Codec(name='mine', symbols=SymbolRule(separator='-'), messages=(BOOK,))\n"
+)
+
+
+def test_a_book_that_was_never_valid_never_synced(folder: Path) -> None:
+    (folder / "venue.py").write_text(BOOK)
+    frame = '{"ch":"book","s":"A-B","n":%d,"b":[["3","1"]],"a":[["2","1"]]}'
+    (folder / "crossed.txt").write_text("".join(f"{i} {frame % i}\n" for i in range(1, 4)))
+    result = report(folder, "crossed.txt", "--codec", "venue.py:MINE", "--lambda", "books")
+    assert (result["exit_code"], result["never_synced"], result["stale_at_end"]) == (5, ["A-B"], [])
+
+
+@pytest.mark.parametrize(("good", "code"), [(3, 5), (98, 5), (99, 0)])
+def test_a_replay_of_which_more_than_one_checksum_in_100_failed_is_not_ok(
+    folder: Path, good: int, code: int
+) -> None:
+    frame = (
+        '{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[{"price":100.0,"qty":1.0}],'
+        '"asks":[{"price":101.0,"qty":1.0}],"checksum":%d,"timestamp":"2026-01-01T12:00:00.0Z"}]}'
+    )
+    right = zlib.crc32(b"101010100010")
+    frames = [*[frame % right] * (good - 1), frame % 7, frame % right]
+    ns = 1_735_689_600_000_000_000
+    (folder / "kraken.txt").write_text("".join(f"{ns + i} {line}\n" for i, line in enumerate(frames)))
+    result = report(folder, "kraken.txt", "--codec", "kraken", "--lambda", "books")
+    assert result["checksums"] == {"verified": good, "failed": 1, "unverified": 0}
+    assert result["exit_code"] == code
+    if code:
+        assert result["error"] == f"kraken: 1 of {good + 1} checksums failed"
 
 
 def test_recordings_have_times_in_seconds_or_none_and_marks(folder: Path) -> None:

@@ -24,7 +24,7 @@ use crate::codec::{Codec, Decoder, MAX_FRAME};
 use crate::dispatch::{NotDispatched, Origin, Publisher};
 use crate::event::{Book, Event, Kind, Nanos, Payload, StaleReason};
 use crate::names::SymbolId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -370,16 +370,23 @@ impl Feed {
         self.decoder.as_ref()?.codec().canonical(category, text)
     }
 
-    /// Returns the symbols whose book has no event: it waits for its first snapshot, or its quantities are refused.
-    pub fn never_synced(&mut self) -> Vec<SymbolId> {
+    /// Returns the symbols whose book is not good, or refused, and whether it was published before.
+    ///
+    /// Once a book was published, the loss of its connection explains that it is not good.
+    pub fn stale_books(&mut self) -> BTreeMap<&'static str, bool> {
+        self.unsynced();
         let published = self.publisher.published(Kind::BookSnapshot);
-        let synced: Vec<_> = published.filter(|(_, events)| *events > 0).map(|(symbol, _)| symbol).collect();
-        let is_refused = |symbol: &SymbolId| self.contracts.unit(*symbol).refusal(*symbol).is_some();
-        let mut symbols = self.unsynced();
-        symbols.extend(self.books.keys().filter(|symbol| is_refused(symbol)));
-        symbols.sort_unstable();
-        symbols.dedup();
-        symbols.into_iter().filter(|symbol| !synced.contains(symbol)).collect()
+        let synced: BTreeSet<_> =
+            published.filter(|(_, events)| *events > 0).map(|(symbol, _)| symbol).collect();
+        let mut stale = BTreeMap::new();
+        for (symbol, books) in &self.books {
+            let (symbol, was_good) = (*symbol, synced.contains(symbol));
+            let is_stale = !(books.is_good() || was_good && books.is_empty());
+            if is_stale || !was_good && self.contracts.unit(symbol).refusal(symbol).is_some() {
+                stale.insert(symbol.name(), was_good);
+            }
+        }
+        stale
     }
 
     /// Returns the symbols whose last three snapshots did not have their checksums: the declared layout or the scales are
@@ -388,8 +395,8 @@ impl Feed {
         self.select(SymbolBooks::has_checksum_fault)
     }
 
-    /// Returns the symbols whose books had checksums that were not verified, and their number.
-    pub fn unverified(&self) -> BTreeMap<SymbolId, u64> {
+    /// Returns the symbols with checksums that were not verified, their number, and whether others were verified.
+    pub fn unverified(&self) -> BTreeMap<SymbolId, (u64, bool)> {
         self.checks.unverified()
     }
 

@@ -318,9 +318,9 @@ impl PyProducer {
         })
     }
 
-    /// Returns the symbols whose book waits for its first snapshot: no event of it was published.
-    fn never_synced(&self, py: Python<'_>) -> Vec<&'static str> {
-        py.detach(|| self.feed.lock().never_synced().into_iter().map(SymbolId::name).collect())
+    /// Returns the symbols whose book is stale, and whether it was good before, unless its connection was lost then.
+    fn stale_books(&self, py: Python<'_>) -> BTreeMap<&'static str, bool> {
+        py.detach(|| self.feed.lock().stale_books())
     }
 
     /// Sets whether the checksums of books are verified, as they are at first; otherwise they count as unverified.
@@ -337,8 +337,8 @@ impl PyProducer {
         py.detach(|| self.feed.lock().checksum_faults().into_iter().map(SymbolId::name).collect())
     }
 
-    /// Returns the symbols whose books had checksums that were not verified, and the number of these checksums.
-    fn unverified(&self, py: Python<'_>) -> BTreeMap<&'static str, u64> {
+    /// Returns the symbols with checksums that were not verified, their number, and whether others were verified.
+    fn unverified(&self, py: Python<'_>) -> BTreeMap<&'static str, (u64, bool)> {
         py.detach(|| {
             self.feed.lock().unverified().into_iter().map(|(symbol, n)| (symbol.name(), n)).collect()
         })

@@ -515,8 +515,8 @@ class Producer:
 
         With a `connection`, those whose book of this connection waits, otherwise those without a good book on any.
         """
-    def never_synced(self) -> list[str]:
-        """Returns the symbols whose book waits for its first snapshot: no event of it was published."""
+    def stale_books(self) -> dict[str, bool]:
+        """Returns the symbols whose book is stale, and whether it was good before, unless its connection was lost then."""
     def verify_checksums(self, enabled: bool) -> None:
         """Sets whether the checksums of books are verified, as they are at first; otherwise they count as unverified.
 
@@ -527,8 +527,8 @@ class Producer:
 
         Then the layout that the codec declares is wrong, or the scales of the instrument are.
         """
-    def unverified(self) -> dict[str, int]:
-        """Returns the symbols whose books had checksums that were not verified, and the number of these checksums."""
+    def unverified(self) -> dict[str, tuple[int, bool]]:
+        """Returns the symbols with checksums that were not verified, their number, and whether others were verified."""
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until every host has handled the events dispatched so far; False after `timeout` seconds.
 

@@ -124,19 +124,21 @@ class CodecCheck:
                         self._refused.add(fault, frame, file=str(path), line=number, error=fault)
         producer, books = self._replay()
         stats, unverified = producer.stats(), sorted(producer.unverified())
-        never = sorted(set(producer.unsynced()) - books)
+        stale = producer.stale_books()
+        never = [symbol for symbol, was_good in stale.items() if not was_good]
+        ended = [symbol for symbol, was_good in stale.items() if was_good]
         refused = sum(stats["errors"].values())
         failed = stats.get("checksums_failed", 0)
         decoded = sum(seen.matched for seen in self._seen.values())
         return {
-            "fits": bool(decoded and not (refused or never or failed or unverified)),
+            "fits": bool(decoded and not (refused or stale or failed or unverified)),
             "codec": self._declaration.name,
             "frames": self._counts["frames"],
             "messages": [seen.report() for seen in self._seen.values()],
             "unmatched": {"count": self._counts["unmatched"], "samples": self._unmatched.report()},
             "refused": {"count": refused, "kinds": stats["errors"], "samples": self._refused.report()},
             "unknown_names": stats["unknown_enums"],
-            "books": {"synced": sorted(books), "never_synced": never},
+            "books": {"synced": sorted(books), "never_synced": never, "stale_at_end": ended},
             "checksums": {
                 **{name: stats[f"checksums_{name}"] for name in ("verified", "failed", "unverified")},
                 "never_verified": unverified,

@@ -36,7 +36,9 @@ EXIT_CODES: dict[Status, int] = {
 
 STOP_SECONDS = 5.0
 MOST_BAD = 0.01
-"""Part of bad frames above which a replay is unreliable."""
+"""Part of bad frames, or of failed checksums, above which a replay is unreliable."""
+MOST_UNVERIFIED = 100
+"""Checksums of a symbol, none of them verified, from which on a replay is unreliable."""
 _DECODED = (
     "events",
     "unwanted",
@@ -162,8 +164,8 @@ class Replay:
         if status == "interrupted" and self._interrupted_start is not None:
             error = f"interrupted while on_start of {self._interrupted_start} ran"
         providers = {name: producer.stats() for name, producer in self._producers.items()}
-        synced = {name: producer.never_synced() for name, producer in self._producers.items()}
-        if status == "ok" and (faults := [*self._doubts(providers, synced)]):
+        stale = {name: producer.stale_books() for name, producer in self._producers.items()}
+        if status == "ok" and (faults := [*self._doubts(providers, stale)]):
             status, error = "unreliable", "; ".join(faults)
         return {
             "status": status,
@@ -171,7 +173,8 @@ class Replay:
             "error": error,
             "seconds": round((self._ended_ns - self._started_ns) / 1e9, 6),
             **_totals(list(providers.values()), lambdas),
-            "never_synced": [symbol for symbols in synced.values() for symbol in symbols],
+            "never_synced": [symbol for books in stale.values() for symbol, was in books.items() if not was],
+            "stale_at_end": [symbol for books in stale.values() for symbol, was in books.items() if was],
             "unverified": self._unverified(),
             "unused": self._unused(list(providers.values())),
             "providers": providers,
@@ -190,7 +193,7 @@ class Replay:
         }
 
     def _doubts(
-        self, providers: Mapping[str, Mapping[str, Any]], never_synced: Mapping[str, Sequence[str]]
+        self, providers: Mapping[str, Mapping[str, Any]], stale: Mapping[str, Mapping[str, bool]]
     ) -> Iterator[str]:
         """Yields why the events of a provider are not those of its recordings."""
         for name, stats in providers.items():
@@ -203,17 +206,24 @@ class Replay:
                 yield f"{name}: none {of}{such}"
             elif bad > frames * MOST_BAD:
                 yield f"{name}: {bad:,} messages of {frames:,} frames are bad{such}"
-            if symbols := never_synced[name]:
-                listed = ", ".join(symbols[:5]) + (
-                    f" and {len(symbols) - 5} more" if len(symbols) > 5 else ""
-                )
-                yield f"{name}: books never synced, as no snapshot fits their changes: {listed}"
+            if never := [symbol for symbol, was in stale[name].items() if not was]:
+                yield f"{name}: books never synced, as no valid snapshot fits their changes: {_some(never)}"
+            if ended := [symbol for symbol, was in stale[name].items() if was]:
+                yield f"{name}: books stale at the end, without a valid snapshot since: {_some(ended)}"
+            failed, verified = stats["checksums_failed"], stats["checksums_verified"]
+            if failed > (failed + verified) * MOST_BAD:
+                yield f"{name}: {failed:,} of {failed + verified:,} checksums failed"
+            checksums = self._producers[name].unverified().items()
+            if unproved := [
+                symbol for symbol, (n, verified) in checksums if n >= MOST_UNVERIFIED and not verified
+            ]:
+                yield f"{name}: books with checksums of which none could be verified: {_some(unproved)}"
 
     def _unverified(self) -> dict[str, int]:
         """Returns the symbols with checksums that were not verified, and the number of these checksums."""
         total: Counter[str] = Counter()
         for producer in self._producers.values():
-            total.update(producer.unverified())
+            total.update({symbol: n for symbol, (n, _) in producer.unverified().items()})
         return dict(total)
 
     def _unused(self, providers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -307,6 +317,11 @@ def _totals(providers: Sequence[Mapping[str, Any]], lambdas: Sequence[Mapping[st
         "drops": summed("dropped", lambdas),
         "callback_errors": sum(row["errors"] for row in lambdas),
     }
+
+
+def _some(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - 5} more" if len(symbols) > 5 else ""
+    return ", ".join(symbols[:5]) + more
 
 
 def _cause(stats: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ def codec() -> None:
         {
             0: "checked: the codec fits the recording",
             2: "invalid option, codec or recording",
-            3: "a frame was refused, a book never synced, a checksum failed, or no message was decoded",
+            3: "a frame was refused, a book never synced or ended stale, a checksum failed or was not "
+            "verified, or no message was decoded",
             4: "a recording is damaged",
         }
     )
@@ -82,6 +83,7 @@ def _show(report: dict[str, Any]) -> None:
     click.echo(
         f"books: {len(books['synced'])} synced, {report['gaps']:,} gaps"
         f"{_listed('synced', books['synced'])}{_listed('never synced', books['never_synced'])}"
+        f"{_listed('stale at the end', books['stale_at_end'])}"
     )
     counts = ", ".join(f"{checksums[name]:,} {name}" for name in ("verified", "failed", "unverified"))
     click.echo(f"checksums: {counts}{_listed('never verified', checksums['never_verified'])}")

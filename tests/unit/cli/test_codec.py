@@ -64,7 +64,11 @@ def test_a_session_that_fits(tmp_path: Path) -> None:
     assert list(matched) == [message.name for message in BINANCE.messages]
     assert matched["depthUpdate"] > 100
     assert matched["aggTrade"] == 0
-    assert report["books"] == {"synced": ["BTC-USDT", "DOGE-USDT", "ETH-USDT"], "never_synced": []}
+    assert report["books"] == {
+        "synced": ["BTC-USDT", "DOGE-USDT", "ETH-USDT"],
+        "never_synced": [],
+        "stale_at_end": [],
+    }
 
 
 def test_what_does_not_fit_is_shown(tmp_path: Path) -> None:
@@ -103,6 +107,20 @@ def test_what_does_not_fit_is_shown(tmp_path: Path) -> None:
         "checksums: 0 verified",
     ):
         assert part in shown
+
+
+def test_books_that_are_never_valid_or_end_stale_do_not_fit(tmp_path: Path) -> None:
+    codec, recording = tmp_path / "mine.py", tmp_path / "session.txt"
+    codec.write_text(BOOKS.replace(", checksum=CHECKSUM", ""))
+    frame = '{"ch":"book","data":[{"s":"%s","b":[["%d","1"]],"a":[["2","1"]],"t":1700000000000}]}'
+    frames = [frame % each for each in (("A-B", 3), ("C-D", 1), ("C-D", 2), ("E-F", 2), ("E-F", 1))]
+    recording.write_text("".join(f"{i + 1} {line}\n" for i, line in enumerate(frames)))
+    code, output = check(f"{codec}:MINE", recording, "--json")
+    books = {"synced": ["C-D", "E-F"], "never_synced": ["A-B"], "stale_at_end": ["C-D"]}
+    assert (code, json.loads(output)["books"]) == (3, books)
+    recording.write_text("".join(f"{i + 1} {line}\n" for i, line in enumerate(frames[1:3])))
+    assert "stale at the end: C-D" in (shown := check(f"{codec}:MINE", recording))[1]
+    assert shown[0] == 3
 
 
 def test_a_book_that_never_synced_does_not_fit(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ struct Known {
     seen: Option<Scales>,
     /// The checksums that were not verified.
     unverified: u64,
+    /// Whether any was verified.
+    verified: bool,
 }
 
 /// What a message says of its book.
@@ -60,10 +62,10 @@ impl Checks {
         }
     }
 
-    /// Returns the symbols with checksums that were not verified, and their number.
-    pub fn unverified(&self) -> BTreeMap<SymbolId, u64> {
-        let counts = self.symbols.iter().map(|(symbol, known)| (*symbol, known.unverified));
-        counts.filter(|(_, n)| *n > 0).collect()
+    /// Returns the symbols with checksums that were not verified, their number, and whether others of them were verified.
+    pub fn unverified(&self) -> BTreeMap<SymbolId, (u64, bool)> {
+        let counts = self.symbols.iter().map(|(symbol, known)| (*symbol, (known.unverified, known.verified)));
+        counts.filter(|(_, (n, _))| *n > 0).collect()
     }
 
     /// Returns the check of a book message.
@@ -141,6 +143,7 @@ impl Check<'_> {
         match verified {
             Verified::Same => {
                 self.stats.checksums_verified.bump(1);
+                known.verified = true;
                 book.count_failed(false);
                 false
             }

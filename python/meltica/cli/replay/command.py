@@ -18,7 +18,7 @@ CODES = exit_codes(
         2: "invalid option, file, lambda or config",
         3: "a lambda failed: it did not start, got stuck, exceeded --max-errors, or emitted without end",
         4: "a recording is damaged or not in nanoseconds",
-        5: "unreliable: a book never synced, no frame could be decoded, or more than 1 % are bad",
+        5: "unreliable: a book never synced or ended stale, or too many frames or checksums are bad",
         130: "interrupted",
     }
 )

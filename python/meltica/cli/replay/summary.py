@@ -70,7 +70,9 @@ def _totals(report: Mapping[str, Any]) -> "Table":
     table.add_row("events", counts(report["events"]))
     table.add_row("gaps", f"{report['gaps']:,}")
     table.add_row("stale books", counts(report["stale_books"]))
-    if report["unsynced_books"]:
+    if report["stale_at_end"]:
+        table.add_row("stale at the end", ", ".join(report["stale_at_end"]))
+    if report["unsynced_books"] or report["never_synced"]:
         never = f"; never synced: {', '.join(report['never_synced'])}" if report["never_synced"] else ""
         table.add_row("books without a valid snapshot", f"{report['unsynced_books']:,}{never}")
     if any(report["checksums"].values()):

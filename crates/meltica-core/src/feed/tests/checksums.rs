@@ -68,7 +68,7 @@ fn scales_are_those_of_messages_whose_checksum_they_give() {
     // The venue has 2 and 3 digits; the message shows fewer, as if its zeros had been dropped.
     assert_eq!(whole(&mut plane, ["1.5", "7"], "20010001507000"), ["1"], "never failed");
     assert_eq!(outcomes(&plane), [0, 1, 0]);
-    assert_eq!(plane.feed.unverified(), [(symbol, 1)].into());
+    assert_eq!(plane.feed.unverified(), [(symbol, (1, false))].into());
     assert_eq!(change_of(&mut plane, 2, ["1.25", "0.125"], "wrong"), ["2"]);
     // With the digits of both messages, the checksum of the third one is that of the book.
     assert_eq!(change_of(&mut plane, 3, ["1.1", "1"], "200100015070001251251101000"), ["3"]);
@@ -77,7 +77,7 @@ fn scales_are_those_of_messages_whose_checksum_they_give() {
     assert_eq!(change_of(&mut plane, 4, ["1.1", "2"], "wrong"), ["checksum"]);
     assert_eq!(whole(&mut plane, ["1.5", "7"], "20010001507000"), ["1"]);
     assert_eq!(outcomes(&plane), [2, 2, 1]);
-    assert_eq!(plane.feed.unverified(), [(symbol, 2)].into());
+    assert_eq!(plane.feed.unverified(), [(symbol, (2, true))].into());
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn the_verification_can_be_switched_off_and_on_while_the_feed_runs() {
     assert_eq!(request(&mut plane, 200, "wrong"), ["200"]);
     assert_eq!(change(&mut plane, 201, 7), ["201"], "neither is that of a change verified");
     assert_eq!(outcomes(&plane), [1, 2, 3]);
-    assert_eq!(plane.feed.unverified(), [(SymbolId::intern("BTC-USDT"), 2)].into());
+    assert_eq!(plane.feed.unverified(), [(SymbolId::intern("BTC-USDT"), (2, true))].into());
     switch.store(true, Ordering::Relaxed);
     assert_eq!(change(&mut plane, 202, 7), ["checksum"]);
     assert_eq!(outcomes(&plane), [1, 2, 4]);

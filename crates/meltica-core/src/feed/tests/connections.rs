@@ -73,8 +73,14 @@ fn a_good_book_of_another_connection_replaces_a_stale_one() {
     assert_eq!(plane.on(2, &change(11)), ["11"]);
     assert_eq!(plane.on(2, &change(13)), ["11"], "a gap: the other book has the same updates");
     assert_eq!(plane.on(1, &change(12)), ["12"]);
+    assert!(plane.feed.stale_books().is_empty());
     assert_eq!(plane.on(1, &change(15)), ["hole", "BTC-USDT gap"], "no book is good");
     assert_eq!(plane.feed.stats.gaps.get(), 2);
+    assert_eq!(plane.feed.stale_books(), BTreeMap::from([("BTC-USDT", true)]));
+    plane.lose(1);
+    assert_eq!(plane.feed.stale_books().len(), 1, "the book of the other connection is still stale");
+    plane.lose(2);
+    assert!(plane.feed.stale_books().is_empty(), "no connection is left");
 }
 
 #[test]

@@ -191,7 +191,11 @@ fn contracts_of_unknown_size_are_refused_and_counted() {
     let plane = &mut plane();
     assert!(quantities(plane, 0, "BTC-USDT-SWAP", 1).is_empty());
     assert_eq!(plane.errors(), BTreeMap::from([("unknown_contract_size", 4)]));
-    assert_eq!(plane.feed.never_synced(), [SymbolId::intern("BTC-USDT-SWAP")], "no book of it was published");
+    assert_eq!(
+        plane.feed.stale_books(),
+        BTreeMap::from([("BTC-USDT-SWAP", false)]),
+        "no book of it was published"
+    );
     let without = r#""tick":"0.1","lot":"1","state":"live""#;
     instrument(plane, &frame("instruments", "BTC-USDT-SWAP", without));
     assert!(quantities(plane, 0, "BTC-USDT-SWAP", 2).is_empty());
@@ -204,7 +208,7 @@ fn contracts_of_unknown_size_are_refused_and_counted() {
     instrument(plane, &listed("BTC-USDT-SWAP", "0.01", "1", "BTC"));
     let found = quantities(plane, 0, "BTC-USDT-SWAP", 3);
     assert_eq!(found, ["trade 0.03", "ticker 0.03", "candle 0.03", "book 0.03"]);
-    assert_eq!(plane.feed.never_synced(), [SymbolId::intern("BTC-USD-SWAP")]);
+    assert_eq!(plane.feed.stale_books(), BTreeMap::from([("BTC-USD-SWAP", false)]));
 }
 
 #[test]
