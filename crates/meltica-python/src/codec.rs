@@ -7,7 +7,7 @@ use crate::errors::CodecError;
 use meltica_core::codec::{
     ChecksumRule, ChecksumSpec, Codec, CodecSpec, Column, Convert, DecodeError, Decoded, Decoder, Depth,
     Digits, EnvelopeSpec, FieldSpec, IdMode, Layout, LevelsSpec, Match, MessageSpec, Role, RowSpec,
-    SequenceSpec, Sign, SnapshotMode, SymbolRule, TextSpec, TimeSpec, TimeUnit,
+    SequenceSpec, Sign, SnapshotMode, SpecError, SymbolRule, TextSpec, TimeSpec, TimeUnit,
 };
 use meltica_core::event::Kind;
 use meltica_core::names::ProviderId;
@@ -309,22 +309,21 @@ pub struct PyCodec(pub Arc<Codec>);
 impl PyCodec {
     #[new]
     fn new(declaration: &Any<'_>) -> PyResult<Self> {
-        let spec = CodecSpec {
-            name: get(declaration, "name")?,
-            symbols: symbols(&declaration.getattr("symbols")?)?,
-            envelope: optional(declaration, "envelope", |envelope| {
-                Ok(EnvelopeSpec {
-                    payload: get(envelope, "payload")?,
-                    stream: get(envelope, "stream")?,
-                    symbol_separator: get(envelope, "symbol_separator")?,
-                })
-            })?,
-            messages: list(declaration, "messages", message)?,
-            connection_sequence: get(declaration, "connection_sequence")?,
-            max_frame: get(declaration, "max_frame")?,
-            max_levels: get(declaration, "max_levels")?,
+        let Some(check) = declaration.getattr_opt("sound")? else {
+            let saw = declaration.get_type().name()?;
+            return Err(CodecError::new_err(format!("codec: expected `Codec`, saw a value of type {saw}")));
         };
-        Codec::compile(spec).map(Self).map_err(|error| CodecError::new_err(error.to_string()))
+        let (sound, mut faults): (Any<'_>, Vec<String>) = check.call0()?.extract()?;
+        if !sound.is_none() {
+            match Self::compile(&sound)? {
+                Ok(codec) if faults.is_empty() => return Ok(Self(codec)),
+                Ok(_) => {}
+                Err(error) => faults.extend(error.faults),
+            }
+        }
+        let codec = get(declaration, "name").unwrap_or_else(|_| "of the declaration".to_owned());
+        let error = SpecError { codec, faults };
+        Err(CodecError::new_err(error.to_string()))
     }
 
     /// Name of the codec, from its declaration.
@@ -379,6 +378,26 @@ impl PyCodec {
 }
 
 impl PyCodec {
+    /// Compiles a declaration whose values have the right types.
+    fn compile(declaration: &Any<'_>) -> PyResult<Result<Arc<Codec>, SpecError>> {
+        let spec = CodecSpec {
+            name: get(declaration, "name")?,
+            symbols: symbols(&declaration.getattr("symbols")?)?,
+            envelope: optional(declaration, "envelope", |envelope| {
+                Ok(EnvelopeSpec {
+                    payload: get(envelope, "payload")?,
+                    stream: get(envelope, "stream")?,
+                    symbol_separator: get(envelope, "symbol_separator")?,
+                })
+            })?,
+            messages: list(declaration, "messages", message)?,
+            connection_sequence: get(declaration, "connection_sequence")?,
+            max_frame: get(declaration, "max_frame")?,
+            max_levels: get(declaration, "max_levels")?,
+        };
+        Ok(Codec::compile(spec))
+    }
+
     /// Returns the index of a category; that of the first one for None.
     pub fn category(&self, name: Option<&str>) -> PyResult<usize> {
         let Some(name) = name else { return Ok(0) };

@@ -314,6 +314,13 @@ class Codec:
     max_levels: int | None = None
     """Maximum number of levels per list of a message; 10,000 by default, at most 1,048,576."""
 
+    def sound(self) -> "tuple[Codec | None, list[str]]":
+        """Returns the part whose values have the right types, if any, and the faults of the rest."""
+        # The module reads the classes of this one.
+        from meltica.adapters.shape import sound
+
+        return sound(self)
+
 
 def equals(path: str | Part, value: str) -> Match:
     """Holds when the value at `path`, with or without quotes, or the `part` of a text, is `value`."""

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from meltica.errors import ConfigError, suggestion
 
@@ -43,7 +43,10 @@ def codec(name: str) -> "Codec":
     path, _, attribute = name.partition(".py:") if ".py:" in name else (name.removesuffix(".py"), "", "")
     loaded = _of_file(Path(f"{path}.py"), attribute) if path != name else _load(CODECS, "codec", name)
     if not isinstance(loaded, Codec):
-        raise ConfigError("codec", [f"`{name}` is not a meltica.adapters.Codec: {loaded!r}"])
+        parts = cast("tuple[object, ...]", loaded) if isinstance(loaded, tuple) else ()
+        is_only = len(parts) == 1 and isinstance(parts[0], Codec)
+        saw = "a tuple of one; remove the comma after it" if is_only else repr(cast("object", loaded))
+        raise ConfigError("codec", [f"`{name}` is not a meltica.adapters.Codec: {saw}"])
     return loaded
 
 

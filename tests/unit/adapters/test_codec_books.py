@@ -195,7 +195,7 @@ def test_a_window_is_not_as_small_as_the_snapshot_of_a_thin_market() -> None:
 
 @pytest.mark.parametrize("depth", [0, (), (10, 0), "all", -1, 1.5])
 def test_a_depth_that_is_none_is_refused(depth: Any) -> None:
-    with pytest.raises(CodecError, match="expected depth to be None, a number of levels, a tuple"):
+    with pytest.raises(CodecError, match=r"depth(: expected a whole| to be None, a)"):
         Compiled(both(Unnumbered(), depth=depth))
 
 
