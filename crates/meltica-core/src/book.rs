@@ -11,11 +11,15 @@
 //!
 //! If a venue sends the id before the diff (`prev`), it must equal the id of the book: from the first diff after a snapshot
 //! of the stream, and from the second one after a snapshot that joins, whose id may lie within a diff. In a chain of ids
-//! ([`BookIds::Chain`]) that is the only rule, so its ids may decrease; a diff between equal ids is a heartbeat.
+//! ([`BookIds::Chain`]) that is the only rule, so its ids may decrease; a diff without levels between equal ids is a heartbeat.
 //!
 //! A diff that was received before changes nothing. Other diffs that are not newer than the book are old only before the
 //! first newer one since a snapshot. Later they show that the venue's numbers have restarted: at once if the id is lower
 //! than the previous one, otherwise after [`OLD_RUN`] in a row. Then the book needs a new snapshot.
+//!
+//! A snapshot that joins is not older than the diffs received, unless diffs that wait lead from it to them. After a restart
+//! of the numbers it is none whose response was on its way with the numbers from before; as a restart may have been before
+//! the connection, it does not replace a good book either.
 //!
 //! A book that is still crossed after a snapshot, as in an auction, goes on and is good again when it uncrosses.
 //!
@@ -25,6 +29,7 @@
 pub mod checksum;
 mod history;
 mod horizon;
+mod join;
 mod ladder;
 mod outcome;
 #[cfg(any(test, feature = "fixtures"))]
@@ -85,6 +90,10 @@ pub struct BookAssembler {
     base: u64,
     /// The last id of the previous diff.
     received: Option<u64>,
+    /// The highest id before the ids restarted on the connection.
+    former: Option<u64>,
+    /// The id of a snapshot since the last one that was older than it.
+    older: Option<u64>,
     /// Old diffs in a row since the last one that was applied.
     old_run: u32,
     history: History,
@@ -162,7 +171,7 @@ impl BookAssembler {
         if self.needs_snapshot() {
             return self.wait(ids, print, levels); // 1
         }
-        match self.position(ids) {
+        match self.position(ids, levels) {
             Position::Next => {
                 self.add(ids, print);
                 self.apply(ids, levels, false)
@@ -180,7 +189,8 @@ impl BookAssembler {
     }
 
     #[inline]
-    fn position(&self, ids: BookIds) -> Position {
+    fn position(&self, ids: BookIds, levels: &Levels) -> Position {
+        let is_empty = levels.bids.is_empty() && levels.asks.is_empty();
         match ids {
             BookIds::Range { last, .. } if last <= self.last => Position::Old, // 3
             BookIds::Range { first, prev, .. } => {
@@ -190,7 +200,7 @@ impl BookAssembler {
                 if follows { Position::Next } else { Position::Ahead { expected, received: first } } // 4, 5
             }
             BookIds::Chain { last, prev } if prev == Some(self.last) => {
-                if last == self.last {
+                if last == self.last && is_empty {
                     Position::Heartbeat
                 } else {
                     Position::Next
@@ -219,7 +229,7 @@ impl BookAssembler {
 
     #[cold]
     fn old(&mut self, ids: BookIds, print: u64, levels: &Levels) -> DiffOutcome {
-        if self.base != self.last {
+        if !self.joined {
             self.old_run += 1;
         }
         if self.is_lower(ids) || self.old_run >= OLD_RUN {
@@ -232,6 +242,7 @@ impl BookAssembler {
     /// Forgets the ids before a restart of the venue's numbers, and buffers the first diff after it.
     #[cold]
     fn restart(&mut self, ids: BookIds, print: u64, levels: &Levels) -> DiffOutcome {
+        self.former = self.received.max(Some(self.last));
         let synced = self.forget();
         self.add(ids, print);
         self.buffer(ids, levels);
@@ -345,15 +356,8 @@ impl BookAssembler {
         self.unnumbered = ids == BookIds::Unnumbered;
         match mode {
             SnapshotMode::Joins => {
-                if !self.needs_snapshot() && last <= self.last {
-                    if last < self.base {
-                        self.forget();
-                        return SnapshotOutcome::Restarted;
-                    }
-                    return SnapshotOutcome::Older;
-                }
-                if !self.join(last) {
-                    return SnapshotOutcome::TooOld; // 2
+                if let Some(refused) = self.admit(ids) {
+                    return refused;
                 }
             }
             SnapshotMode::Replaces | SnapshotMode::Window | SnapshotMode::History => {
@@ -366,7 +370,7 @@ impl BookAssembler {
         }
         self.bids.clear();
         self.asks.clear();
-        (self.horizon, self.dropped) = Default::default();
+        (self.horizon, self.dropped, self.older) = Default::default();
         (self.price_scale, self.quantity_scale) = (levels.price_scale, levels.quantity_scale);
         if self.apply(ids, levels, true) == DiffOutcome::Overflow {
             return SnapshotOutcome::Overflow;
@@ -379,7 +383,7 @@ impl BookAssembler {
         let renewed = self.buffer.renewed();
         let mut waiting = std::mem::replace(&mut self.buffer, renewed);
         while let Some((ids, levels)) = waiting.pop_front() {
-            match self.position(ids) {
+            match self.position(ids, &levels) {
                 Position::Next => match self.apply(ids, &levels, true) {
                     DiffOutcome::Applied => {
                         n += 1;
@@ -401,31 +405,6 @@ impl BookAssembler {
             }
         }
         if self.is_good() { SnapshotOutcome::Synced { applied: n } } else { SnapshotOutcome::Crossed }
-    }
-
-    /// Drops the buffered diffs that a snapshot of all updates up to `last` contains. Returns whether it joins the rest.
-    fn join(&mut self, last: u64) -> bool {
-        let is_chain = |(ids, _): &(BookIds, Levels)| matches!(ids, BookIds::Chain { .. });
-        let follows = self
-            .buffer
-            .position(|(ids, _)| matches!(ids, BookIds::Chain { prev: Some(prev), .. } if *prev == last));
-        if let Some(n) = follows {
-            (0..n).for_each(|_| drop(self.buffer.pop_front()));
-        } else if self.buffer.back().is_some_and(|diff| is_chain(diff) && diff.0.last() == last) {
-            self.buffer.clear();
-        }
-        if follows.is_none() {
-            while self.buffer.front().is_some_and(|(ids, _)| ids.last() <= last) {
-                self.buffer.pop_front(); // 3
-            }
-        }
-        self.buffer.front().is_none_or(|(ids, _)| match *ids {
-            BookIds::Range { first, prev, .. } => {
-                prev.map_or(first <= last.saturating_add(1), |prev| prev <= last)
-            }
-            BookIds::Chain { prev, .. } => prev.is_some_and(|prev| prev <= last),
-            BookIds::Unnumbered => true,
-        })
     }
 
     /// Copies the top `depth` levels of both sides into `out` and reuses its buffers.

@@ -46,9 +46,9 @@ pub enum SnapshotOutcome {
         /// The number of buffered diffs that were applied.
         applied: u32,
     },
-    /// The snapshot is too old for the buffered diffs.
+    /// The snapshot is too old for the diffs received, or from before a restart of the ids.
     TooOld,
-    /// The snapshot is not newer than the synchronised book.
+    /// The book is synchronised and does not need the snapshot.
     Older,
     /// The snapshot is older than the previous one: the venue's numbers have restarted. The book is stale until the
     /// next snapshot.

@@ -22,7 +22,8 @@ fn beyond_a_snapshot_that_joins_only_changes_are_known() {
     fine.price_scale = 5;
     assert_eq!(book.diff(at(13), None, &fine), DiffOutcome::Applied);
     assert_eq!((top(&book).price_scale, horizon(&book)), (5, [Some(9_800_000), Some(10_200_000)]));
-    // The next snapshot has a horizon of its own.
+    // The next snapshot of a stale book has a horizon of its own.
+    book.invalidate();
     let next = levels(&[(89, 1)], &[(101, 1)]);
     assert!(matches!(
         book.snapshot(at(20), SnapshotMode::Joins, &next, |_, _| {}),

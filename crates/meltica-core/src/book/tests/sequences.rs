@@ -183,3 +183,69 @@ fn a_book_that_is_crossed_since_its_snapshot_goes_on() {
     assert_eq!(book.diff(at(13), None, &levels(&[(100, 1)], &[])), DiffOutcome::Crossed, "it was good");
     assert!(book.needs_snapshot());
 }
+
+fn join(book: &mut BookAssembler, last: u64) -> SnapshotOutcome {
+    book.snapshot(at(last), SnapshotMode::Joins, &levels(&[(80, 1)], &[(200, 1)]), |_, _| {})
+}
+
+#[test]
+fn a_response_from_before_a_restart_does_not_join() {
+    // The book may wait or be good.
+    for waits in [true, false] {
+        let mut book = synced();
+        for id in 11..=3000 {
+            assert_eq!(diff(&mut book, at(id)), DiffOutcome::Applied);
+        }
+        assert_eq!(book.diff(at(1), Some(5000), &change(7)), DiffOutcome::Restarted { synced: true });
+        if waits {
+            assert_eq!(join(&mut book, 3001), SnapshotOutcome::TooOld);
+            assert_eq!(diff(&mut book, at(2)), DiffOutcome::Buffered);
+            assert_eq!(join(&mut book, 1), SnapshotOutcome::Synced { applied: 1 });
+        } else {
+            assert_eq!(join(&mut book, 1), SnapshotOutcome::Synced { applied: 0 });
+            assert_eq!(join(&mut book, 3001), SnapshotOutcome::Older);
+            assert_eq!(diff(&mut book, at(2)), DiffOutcome::Applied);
+        }
+        assert!(book.is_good());
+        assert_eq!(book.last_update_id(), 2);
+    }
+    // The restart may have been before the connection.
+    let mut book = BookAssembler::default();
+    assert_eq!(diff(&mut book, at(1)), DiffOutcome::Buffered);
+    assert_eq!(join(&mut book, 1), SnapshotOutcome::Synced { applied: 0 });
+    assert_eq!(join(&mut book, 3001), SnapshotOutcome::Older);
+    assert_eq!(diff(&mut book, at(2)), DiffOutcome::Applied);
+}
+
+#[test]
+fn a_snapshot_older_than_the_diffs_does_not_join() {
+    let mut book = synced();
+    for id in 11..=100 {
+        assert_eq!(diff(&mut book, at(id)), DiffOutcome::Applied);
+    }
+    book.invalidate();
+    assert_eq!(join(&mut book, 50), SnapshotOutcome::TooOld);
+    assert_eq!(join(&mut book, 100), SnapshotOutcome::Synced { applied: 0 });
+    // Two slow responses: the first one is taken for a restart, and the second one does not prove it.
+    assert_eq!(diff(&mut book, at(101)), DiffOutcome::Applied);
+    assert_eq!(join(&mut book, 99), SnapshotOutcome::Restarted);
+    assert_eq!(join(&mut book, 100), SnapshotOutcome::TooOld);
+    assert_eq!(join(&mut book, 101), SnapshotOutcome::Synced { applied: 0 });
+}
+
+#[test]
+fn an_id_that_stands_still_is_a_restart() {
+    let mut book = replaced(at(100));
+    for n in 1..u64::from(OLD_RUN) {
+        assert_eq!(book.diff(at(100), Some(n as i64), &change(n)), DiffOutcome::Old);
+    }
+    assert_eq!(book.diff(at(100), Some(99), &change(99)), DiffOutcome::Restarted { synced: true });
+}
+
+#[test]
+fn a_diff_with_levels_between_equal_ids_is_applied() {
+    let mut book = replaced(chain(99, 100));
+    assert_eq!(book.diff(chain(100, 100), None, &Levels::default()), DiffOutcome::Heartbeat);
+    assert_eq!(book.diff(chain(100, 100), None, &levels(&[(99, 7)], &[])), DiffOutcome::Applied);
+    assert_eq!(top(&book).bids[0].quantity, 7);
+}
