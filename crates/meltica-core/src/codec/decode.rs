@@ -158,7 +158,7 @@ impl Decoder {
     }
 
     /// Returns the scratch space of levels.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn levels(&self) -> &Levels {
         &self.state.fields.levels
     }

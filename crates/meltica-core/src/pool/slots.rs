@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 pub(super) const NIL: u32 = u32::MAX;
 /// The head of a closed free list.
 pub(super) const CLOSED: u32 = u32::MAX - 1;
-pub(super) const MAX_CHUNKS: usize = if cfg!(loom) { 4 } else { 4096 };
+pub(super) const MAX_CHUNKS: usize = if cfg!(loom) { 8 } else { 4096 };
 
 pub(super) fn pack(tag: u32, index: u32) -> u64 {
     (tag as u64) << 32 | index as u64
