@@ -86,54 +86,35 @@ AGG_TRADE = Message(
 )
 
 
-def _mini_ticker(name: str, at: str, each: str | None) -> Message:
-    """Returns the message of a small ticker; `at` is in front of its paths."""
-    return Message(
-        name=name,
-        role="Ticker",
-        matches=(equals(f"{at}e", "24hrMiniTicker"),),
-        each=each,
-        symbol=f"{at}s",
-        venue_time=(f"{at}E", "ms"),
-        fields=(
-            Field("last", f"{at}c", decimal("zero_is_absent")),
-            Field("volume_24h", f"{at}v", decimal("non_negative")),
-        ),
-    )
+def _best_bid_and_ask(at: str) -> tuple[Field, ...]:
+    paths = (("bid", "b"), ("bid_quantity", "B"), ("ask", "a"), ("ask_quantity", "A"))
+    return tuple(Field(name, f"{at}{key}", decimal("zero_is_absent")) for name, key in paths)
 
 
-MINI_TICKER = _mini_ticker("24hrMiniTicker", "", None)
-MINI_TICKERS = _mini_ticker("24hrMiniTickers", "@.", "[]")
-"""All symbols that changed, in an array."""
+def _tickers_24h(event: str, *, has_best: bool) -> tuple[Message, Message]:
+    """Returns the messages of a 24-hour ticker: of one symbol, and of all that changed, in an array."""
 
-_BEST_BID_AND_ASK = (
-    Field("bid", "b", decimal("zero_is_absent")),
-    Field("bid_quantity", "B", decimal("zero_is_absent")),
-    Field("ask", "a", decimal("zero_is_absent")),
-    Field("ask_quantity", "A", decimal("zero_is_absent")),
-)
+    def message(name: str, at: str, each: str | None) -> Message:
+        return Message(
+            name=name,
+            role="Ticker",
+            matches=(equals(f"{at}e", event),),
+            each=each,
+            symbol=f"{at}s",
+            venue_time=(f"{at}E", "ms"),
+            fields=(
+                Field("last", f"{at}c", decimal("zero_is_absent")),
+                *(_best_bid_and_ask(at) if has_best else ()),
+                Field("volume_24h", f"{at}v", decimal("non_negative")),
+            ),
+        )
 
-
-def _ticker(name: str, at: str, each: str | None) -> Message:
-    """Returns the message of a ticker; `at` is in front of its paths."""
-    best = (("bid", "b"), ("bid_quantity", "B"), ("ask", "a"), ("ask_quantity", "A"))
-    return Message(
-        name=name,
-        role="Ticker",
-        matches=(equals(f"{at}e", "24hrTicker"),),
-        each=each,
-        symbol=f"{at}s",
-        venue_time=(f"{at}E", "ms"),
-        fields=(
-            Field("last", f"{at}c", decimal("zero_is_absent")),
-            *(Field(field, f"{at}{key}", decimal("zero_is_absent")) for field, key in best),
-            Field("volume_24h", f"{at}v", decimal("non_negative")),
-        ),
-    )
+    return message(event, "", None), message(f"{event}s", "@.", "[]")
 
 
-TICKER_24H = _ticker("24hrTicker", "", None)
-TICKERS_24H = _ticker("24hrTickers", "@.", "[]")
+MINI_TICKER, MINI_TICKERS = _tickers_24h("24hrMiniTicker", has_best=False)
+TICKER_24H, TICKERS_24H = _tickers_24h("24hrTicker", has_best=True)
+_BEST_BID_AND_ASK = _best_bid_and_ask("")
 
 BOOK_TICKER = Message(
     name="bookTicker",
