@@ -63,9 +63,9 @@ def test_a_slow_instance_on_every_symbol_takes_no_slot_of_another() -> None:
 
 
 def test_symbols_without_room_are_logged_until_they_are_admitted(caplog: pytest.LogCaptureFixture) -> None:
-    core = _core.Core(max_pool_bytes=700_000)
+    core = _core.Core(max_pool_bytes=1_050_000)
     host, other = core.host("thread"), core.host("thread")
-    keeper = other.add("keeper", callbacks={}, routes=[("q", "Trade", "BTC-USDT")], capacity=256)
+    keeper = other.add("keeper", callbacks={}, routes=[("q", "Trade", "BTC-USDT")], capacity=384)
     keeper.start()
     greedy = host.add("greedy", callbacks={}, routes=[("p", "Ticker", None)])
     greedy.start()

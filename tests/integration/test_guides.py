@@ -33,6 +33,7 @@ NOT_RUN = {
     ".venv/bin/nox -s tests": "runs this test",
     ".venv/bin/nox -s fuzz": "takes six minutes",
     ".venv/bin/nox -s fuzz -- 600 feed book": "takes 20 minutes",
+    "meltica trace b54cb4a0-2a33-49ed-acd5-452f992cef7f": "needs the order whose trace the page shows",
     "meltica bench": "takes a minute",
     "meltica bench --json": "takes a minute",
     "cargo bench -p meltica-core --features workload": "takes minutes",

@@ -11,12 +11,13 @@ from tests.support import gateway, venue
 
 SYMBOLS = [f"S{number:03}-USDT" for number in range(300)]
 CONFIG = """
-pools: {maxBytes: 1MiB}
+pools: {maxBytes: 1536KiB}
 providers:
   main: {adapter: test-venue}
 lambdas:
   - {id: keeper1, strategy: strategies.py:Keeper, scope: {main: [BTC-USDT]}}
   - {id: keeper2, strategy: strategies.py:Keeper, scope: {main: [BTC-USDT]}}
+  - {id: keeper3, strategy: strategies.py:Keeper, scope: {main: [BTC-USDT]}}
   - {id: greedy, strategy: strategies.py:Greedy, scope: {main: "*"}}
 """
 STRATEGIES = """
@@ -75,7 +76,7 @@ def test_symbols_without_room_are_named_and_admitted_later(small: gateway.Runnin
     assert SYMBOLS[0] not in left_out["symbols"]["main"]
     assert "raise the maximum" in detail(small)["leftOutReason"]
     assert count(small) >= left_out["count"]
-    for keeper in ("keeper1", "keeper2"):
+    for keeper in ("keeper1", "keeper2", "keeper3"):
         small.client.post(f"/strategy/instances/{keeper}/stop")
     small.until(lambda: not greedy.core.left_out)
     assert "leftOut" not in detail(small)
@@ -92,10 +93,10 @@ def test_what_an_instance_reserves_is_in_its_detail(small: gateway.Running) -> N
         return {key: counters[f"reserved{key}"] for key in ("Events", "Books", "Bytes")}
 
     keeper, greedy = reserved("keeper1"), reserved("greedy")
-    assert keeper == reserved("keeper2")
+    assert keeper == reserved("keeper2") == reserved("keeper3")
     assert min(keeper["Events"], greedy["Events"]) >= 1024
     assert keeper["Books"] == 0
-    total = 2 * keeper["Bytes"] + greedy["Bytes"]
-    assert 0 < total <= small.gateway.core.stats()["reserved_bytes"] <= 1 << 20
+    total = 3 * keeper["Bytes"] + greedy["Bytes"]
+    assert 0 < total <= small.gateway.core.stats()["reserved_bytes"] <= 1536 << 10
     small.client.post("/strategy/instances/keeper1/stop")
     assert reserved("keeper1") == {"Events": 0, "Books": 0, "Bytes": 0}

@@ -14,6 +14,7 @@ IN_MEMORY = (
     *(
         "/version",
         "/config/runtime",
+        "/deliveries/slowest",
         "/risk/limits",
         "/providers",
         "/providers/main",
@@ -29,6 +30,7 @@ READ = (
         "/events?kind=order",
         "/orders",
         others.ORDER,
+        f"{others.ORDER}/trace",
         "/outbox",
     ),
     *("/outbox/consumers", "/outbox/consumers/hook", "/refusals", "/refusals/counts", "/risk/status"),

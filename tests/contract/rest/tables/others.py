@@ -33,6 +33,9 @@ READS: tuple[Case, ...] = (
     case("GET /orders?limit=0", 400, "invalid_parameter"),
     case(f"GET {ORDER}", 200),
     case(f"GET {NO_ORDER}", 404, "not_found"),
+    case(f"GET {ORDER}/trace", 200),
+    case(f"GET {NO_ORDER}/trace", 404, "not_found"),
+    case("GET /deliveries/slowest", 200),
     case("GET /orders/nine", 404, "unknown_path"),
 )
 
