@@ -169,7 +169,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         })?,
         id: optional(u, |u| Ok((path(u)?, *u.choose(&[IdMode::Monotonic, IdMode::Opaque])?)))?,
         fields: many(u, 8, field)?,
-        extension: optional(u, String::arbitrary)?,
+        extension: optional(u, |u| u.arbitrary())?,
         snapshot: optional(u, |u| {
             Ok(*u.choose(&[
                 SnapshotMode::Joins,
