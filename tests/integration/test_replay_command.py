@@ -132,7 +132,7 @@ def test_the_report_has_stable_keys(folder: Path) -> None:
     keys = "status exit_code error seconds frames bytes events gaps stale_books unsynced_books frame_errors"
     more = (
         "unknown_enums drops callback_errors providers lambdas bad_frames core never_synced stale_at_end "
-        "unused checksums unverified restarts late_trades crossed_tickers"
+        "unused checksums checksum_faults unverified restarts late_trades crossed_tickers"
     )
     assert set(result) == {*keys.split(), *more.split()}
     assert (result["status"], result["error"], result["frame_errors"]) == ("ok", None, {})

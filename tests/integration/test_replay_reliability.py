@@ -37,6 +37,7 @@ def test_a_replay_says_what_it_did_not_use(folder: Path) -> None:
         snapshot,
         '{"unknown":1}',
         '{"e":"24hrTicker","s":"BTCUSDT","E":1}',
+        '{"stream":"btcusdt@depth5","data":{"lastUpdateId":3,"bids":[["1","1"]],"asks":[["2","1"]]}}',
     ]
     (folder / "two.txt").write_text("".join(f"{ns + i} {frame}\n" for i, frame in enumerate(frames)))
     done = replay(folder, "two.txt", "--codec", "binance", "--lambda", "books")
@@ -44,6 +45,7 @@ def test_a_replay_says_what_it_did_not_use(folder: Path) -> None:
     for part in (
         "unplaced snapshots 1",
         "unmatched 1",
+        "partial books 1",
         'ignored frame: {"unknown":1}',
         "never synced: BTC-USDT, ETH-USDT",
     ):
@@ -57,6 +59,7 @@ def test_a_replay_says_what_it_did_not_use(folder: Path) -> None:
     assert result["never_synced"] == ["BTC-USDT", "ETH-USDT"]
     unused = result["unused"]
     assert (unused["unplaced_snapshots"], unused["unmatched"], unused["unwanted"]) == (1, 1, 1)
+    assert unused["partial_books"] == 1
     assert unused["sample"] == [{"provider": "binance", "frame": '{"unknown":1}'}]
     # The same with the symbol of the snapshot.
     with_symbol = [
@@ -79,16 +82,31 @@ def test_checksums_are_verified_on_the_digits_of_the_frames(folder: Path) -> Non
     assert result["checksums"]["verified"] > 200
     assert result["checksums"]["failed"] > 0, "frames were lost"
     assert result["unverified"] == {}
-    # A venue that sends another number: nothing is proved, nothing fails, and the replay says so.
+    # A venue that sends another number: two checksums prove nothing, the third one fails.
     other = re.sub(rb'"checksum":(\d+)', lambda found: b'"checksum":%d' % (int(found[1]) ^ 1), recording)
     (folder / "other.txt").write_bytes(other)
     done = replay(folder, "other.txt", "--codec", "kraken", "--lambda", "noop")
     assert "unverified checksums" in done.stdout
     result = report(folder, "other.txt", "--codec", "kraken", "--lambda", "noop")
-    assert (result["checksums"]["verified"], result["checksums"]["failed"]) == (0, 0)
-    assert sum(result["unverified"].values()) == result["checksums"]["unverified"] > 200
+    assert result["checksums"]["verified"] == 0 < result["checksums"]["failed"]
+    assert result["unverified"] == dict.fromkeys(result["unverified"], 2)
+    assert result["stale_at_end"] == sorted(result["unverified"])
     assert (result["status"], result["exit_code"]) == ("unreliable", 5)
-    assert "kraken: books with checksums of which none could be verified: " in result["error"]
+
+
+def test_decimals_that_are_not_the_listed_ones_are_named(folder: Path) -> None:
+    stream, instruments, _ = VENUES["kraken"]
+    recording = generate(stream, instruments, seed=3, steps=120).recording()
+    listed = re.sub(rb'"(price|qty)_precision":\d+', rb'"\1_precision":0', recording)
+    assert listed != recording
+    (folder / "listed.txt").write_bytes(listed)
+    result = report(folder, "listed.txt", "--codec", "kraken", "--lambda", "noop")
+    assert result["checksums"]["verified"] > 200
+    assert (result["checksums"]["failed"], result["checksums"]["unverified"]) == (0, 0)
+    assert result["exit_code"] == 0
+    assert set(result["checksum_faults"].values()) == {"decimals"}
+    done = replay(folder, "listed.txt", "--codec", "kraken", "--lambda", "noop")
+    assert "faults of checksums" in done.stdout
 
 
 def test_a_book_that_is_stale_at_the_end_is_not_ok(folder: Path) -> None:

@@ -48,7 +48,7 @@ pub use spec::{
 };
 
 pub(crate) use levels::Part;
-pub(crate) use number::rescale;
+pub(crate) use number::POWERS;
 
 use crate::event::Kind;
 use std::sync::Arc;

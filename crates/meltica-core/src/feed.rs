@@ -389,10 +389,12 @@ impl Feed {
         stale
     }
 
-    /// Returns the symbols whose last three snapshots did not have their checksums: the declared layout or the scales are
-    /// wrong.
-    pub fn checksum_faults(&self) -> Vec<SymbolId> {
-        self.select(SymbolBooks::has_checksum_fault)
+    /// Returns the faults of checksums by symbol: `snapshots` if the last three did not have theirs, as the declared layout
+    /// or the scales are wrong; `decimals` if checksums proved other scales than the listed ones.
+    pub fn checksum_faults(&self) -> BTreeMap<&'static str, &'static str> {
+        let failed = self.select(SymbolBooks::has_checksum_fault);
+        let faults = self.checks.scale_faults().map(|symbol| (symbol.name(), "decimals"));
+        faults.chain(failed.iter().map(|symbol| (symbol.name(), "snapshots"))).collect()
     }
 
     /// Returns the symbols with checksums that were not verified, their number, and whether others were verified.

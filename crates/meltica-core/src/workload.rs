@@ -222,7 +222,7 @@ impl Checksums {
 
     /// Computes the checksum of the book and compares it with a wrong one.
     pub fn verify(&mut self) -> Verified {
-        let scales = Some(Scales { price: 2, quantity: 8 });
+        let scales = Scales { price: 2, quantity: 8 };
         self.checker.verify(&self.book, &self.rule, scales, black_box(0))
     }
 }

@@ -330,11 +330,10 @@ impl PyProducer {
         self.checksums.store(enabled, Ordering::Relaxed);
     }
 
-    /// Returns the symbols whose last three snapshots did not have their checksums.
-    ///
-    /// Then the layout that the codec declares is wrong, or the scales of the instrument are.
-    fn checksum_faults(&self, py: Python<'_>) -> Vec<&'static str> {
-        py.detach(|| self.feed.lock().checksum_faults().into_iter().map(SymbolId::name).collect())
+    /// Returns the faults of checksums by symbol: `snapshots` if the last three did not have theirs, as the declared layout
+    /// or the decimals are wrong; `decimals` if the checksums have others than the instrument list, which are used.
+    fn checksum_faults(&self, py: Python<'_>) -> BTreeMap<&'static str, &'static str> {
+        py.detach(|| self.feed.lock().checksum_faults())
     }
 
     /// Returns the symbols with checksums that were not verified, their number, and whether others were verified.

@@ -522,10 +522,9 @@ class Producer:
 
         Any thread may call it, also during a `replay`. A book that is stale stays so until its next snapshot.
         """
-    def checksum_faults(self) -> list[str]:
-        """Returns the symbols whose last three snapshots did not have their checksums.
-
-        Then the layout that the codec declares is wrong, or the scales of the instrument are.
+    def checksum_faults(self) -> dict[str, str]:
+        """Returns the faults of checksums by symbol: `snapshots` if the last three did not have theirs, as the declared layout
+        or the decimals are wrong; `decimals` if the checksums have others than the instrument list, which are used.
         """
     def unverified(self) -> dict[str, tuple[int, bool]]:
         """Returns the symbols with checksums that were not verified, their number, and whether others were verified."""

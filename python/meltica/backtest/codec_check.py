@@ -123,15 +123,15 @@ class CodecCheck:
                     else:
                         self._refused.add(fault, frame, file=str(path), line=number, error=fault)
         producer, books = self._replay()
-        stats, unverified = producer.stats(), sorted(producer.unverified())
-        stale = producer.stale_books()
+        stats, stale = producer.stats(), producer.stale_books()
+        unproved = sorted(symbol for symbol, (_, verified) in producer.unverified().items() if not verified)
         never = [symbol for symbol, was_good in stale.items() if not was_good]
         ended = [symbol for symbol, was_good in stale.items() if was_good]
         refused = sum(stats["errors"].values())
         failed = stats.get("checksums_failed", 0)
         decoded = sum(seen.matched for seen in self._seen.values())
         return {
-            "fits": bool(decoded and not (refused or stale or failed or unverified)),
+            "fits": bool(decoded and not (refused or stale or failed or unproved)),
             "codec": self._declaration.name,
             "frames": self._counts["frames"],
             "messages": [seen.report() for seen in self._seen.values()],
@@ -141,7 +141,7 @@ class CodecCheck:
             "books": {"synced": sorted(books), "never_synced": never, "stale_at_end": ended},
             "checksums": {
                 **{name: stats[f"checksums_{name}"] for name in ("verified", "failed", "unverified")},
-                "never_verified": unverified,
+                "never_verified": unproved,
             },
             "gaps": stats["gaps"],
         }

@@ -176,6 +176,11 @@ class Replay:
             "never_synced": [symbol for books in stale.values() for symbol, was in books.items() if not was],
             "stale_at_end": [symbol for books in stale.values() for symbol, was in books.items() if was],
             "unverified": self._unverified(),
+            "checksum_faults": {
+                symbol: fault
+                for producer in self._producers.values()
+                for symbol, fault in producer.checksum_faults().items()
+            },
             "unused": self._unused(list(providers.values())),
             "providers": providers,
             "lambdas": lambdas,
@@ -244,6 +249,7 @@ class Replay:
                 for row in providers
             ),
             "bad_candles": sum(row["bad_candles"] for row in providers),
+            "partial_books": sum(row["partial_books"] for row in providers),
             "unplaced_snapshots": sum(row["errors"].get("no_symbol", 0) for row in providers),
             "sample": [
                 {"provider": name, "frame": frame[:200].decode("utf-8", "replace")} for name, frame in samples

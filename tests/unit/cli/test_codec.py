@@ -1,6 +1,7 @@
 """`meltica codec check`: what a codec makes of a recording."""
 
 import json
+import zlib
 from pathlib import Path
 
 import click
@@ -255,6 +256,13 @@ def test_a_checksum_or_a_time_that_is_not_at_its_path_is_never_present(tmp_path:
     assert report["messages"][0]["never_present"] == ["venue_time"]
     assert (code, report["fits"], report["checksums"]["never_verified"]) == (3, False, ["A-B"])
     assert "1 unverified; never verified: A-B" in check(f"{codec}:MINE", recording)[1]
+    # One that is proved later is not never verified.
+    right = zlib.crc32(b"2111")
+    recording.write_text(f"1 {frame % 5}\n2 {frame % right}\n")
+    code, output = check(f"{codec}:MINE", recording, "--json")
+    report = json.loads(output)
+    assert (code, report["fits"], report["checksums"]["never_verified"]) == (0, True, [])
+    assert (report["checksums"]["verified"], report["checksums"]["unverified"]) == (1, 1)
 
 
 def test_a_value_that_an_element_lacks_is_not_an_array_on_its_path(tmp_path: Path) -> None:

@@ -84,6 +84,12 @@ impl<const ASKS: bool> Ladder<ASKS> {
         }
     }
 
+    /// Returns the best `depth` levels, best first.
+    pub fn best_first(&self, depth: usize) -> impl Iterator<Item = PriceLevel> {
+        let price = |level: &PriceLevel| PriceLevel { price: Self::flip(level.price), ..*level };
+        self.levels.iter().rev().filter(|level| level.quantity != 0).take(depth).map(price)
+    }
+
     /// Sets the quantities of levels. Zero removes a level.
     pub fn apply(&mut self, changes: &[PriceLevel]) {
         if self.levels.is_empty() {

@@ -96,7 +96,9 @@ impl SymbolBooks {
         let at = self.position(connection, to.stats);
         let stats = to.stats;
         let counter = match self.books[at].1.diff(ids, to.venue_time, levels) {
-            DiffOutcome::Applied if check.has_failed(&mut self.books[at].1, false) => {
+            DiffOutcome::Applied | DiffOutcome::Heartbeat
+                if self.books[at].1.is_good() && check.has_failed(&mut self.books[at].1, false) =>
+            {
                 self.books[at].1.invalidate();
                 return self.stale(at, StaleReason::Checksum, to);
             }

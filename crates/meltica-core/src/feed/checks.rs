@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The snapshots in a row without their checksum that show a fault of the declaration or of the scales.
+/// The snapshots in a row without their checksum that show a fault of the declaration or of the scales. As many checksums
+/// that no scale gives have failed, although no scale is known.
 pub(super) const FAILED_SNAPSHOTS: u32 = 3;
 
 /// Verifies the checksums of books.
@@ -30,10 +31,14 @@ impl Default for Checks {
 /// What is known of a symbol whose messages have checksums.
 #[derive(Default)]
 struct Known {
-    /// The scales of its instrument, or those that gave the checksum of a message.
+    /// The scales of its instrument.
+    listed: Option<Scales>,
+    /// Those, or the ones that gave the checksum of a message.
     scales: Option<Scales>,
     /// The most digits of a message.
     seen: Option<Scales>,
+    /// The checksums that no scale gave while none was known.
+    unproved: u32,
     /// The checksums that were not verified.
     unverified: u64,
     /// Whether any was verified.
@@ -58,8 +63,17 @@ impl Checks {
     /// Takes the scales of an instrument.
     pub fn list(&mut self, symbol: SymbolId, instrument: &Instrument) {
         if let (Some(price), Some(quantity)) = (instrument.price_precision, instrument.quantity_precision) {
-            self.symbols.entry(symbol).or_default().scales = Some(Scales { price, quantity });
+            let (known, listed) = (self.symbols.entry(symbol).or_default(), Some(Scales { price, quantity }));
+            // A list that says the same again does not replace the scales that were proved since.
+            if known.listed != listed {
+                (known.listed, known.scales) = (listed, listed);
+            }
         }
+    }
+
+    /// Returns the symbols whose checksums have other scales than the instrument list.
+    pub fn scale_faults(&self) -> impl Iterator<Item = SymbolId> {
+        self.symbols.iter().filter(|(_, known)| known.has_scale_fault()).map(|(symbol, _)| *symbol)
     }
 
     /// Returns the symbols with checksums that were not verified, their number, and whether others of them were verified.
@@ -86,9 +100,17 @@ impl Checks {
 }
 
 impl Known {
-    /// Compares a book with the checksum of a message, on the scales that are known or on those of messages.
+    /// Returns whether checksums proved other scales than the listed ones.
+    fn has_scale_fault(&self) -> bool {
+        self.listed.is_some() && self.scales != self.listed
+    }
+
+    /// Compares a book with the checksum of a message, on the scales that are known or on others that may be right.
     ///
-    /// A checksum proves the scales that give it. Without them, a different one proves nothing.
+    /// 1. Scales that give the checksum are proved.
+    /// 2. The venue may have changed the scales, which messages show: snapshots also that they are coarser.
+    /// 3. Scales that do not have all digits of the book are wrong, and say nothing. Then all others are tried.
+    /// 4. A checksum that none of them gives is wrong. While no scale is known, the first ones are only unverified.
     fn verify(
         &mut self,
         message: Option<Scales>,
@@ -102,14 +124,21 @@ impl Known {
         }
         let known = self.scales.map_or(Verified::Unknown, &mut verify);
         if known == Verified::Same {
-            return known;
+            return known; // 1
         }
-        // The venue may have changed the scales; a snapshot has all digits of the new ones.
-        let others = [self.seen, message.filter(|_| is_snapshot)];
-        let proved = others.into_iter().flatten().find(|scales| verify(*scales) == Verified::Same);
-        let Some(proved) = proved else { return known };
-        (self.scales, self.seen) = (Some(proved), Some(proved));
-        Verified::Same
+        let shown = [self.seen, message.filter(|_| is_snapshot)].into_iter().flatten(); // 2
+        let others = Scales::all().filter(|_| known == Verified::Unknown); // 3
+        if let Some(proved) = shown.chain(others).find(|scales| verify(*scales) == Verified::Same) {
+            (self.scales, self.seen, self.unproved) = (Some(proved), Some(proved), 0);
+            return Verified::Same;
+        }
+        if self.scales.is_none() {
+            self.unproved += 1;
+        }
+        if self.scales.is_none() && self.unproved < FAILED_SNAPSHOTS {
+            return Verified::Unknown; // 4
+        }
+        Verified::Different
     }
 }
 
@@ -135,10 +164,14 @@ impl Check<'_> {
         let verified = match rule.digits {
             _ if !enabled.load(Ordering::Relaxed) => Verified::Unknown,
             // The text of an empty book does not depend on the scales.
-            Digits::Mantissa if !book.is_empty() => known.verify(self.scales, is_snapshot, |scales| {
-                checker.verify(book, rule, Some(scales), expected)
-            }),
-            _ => checker.verify(book, rule, None, expected),
+            Digits::Mantissa if !book.is_empty() => {
+                let had_fault = known.has_scale_fault();
+                let verified = known
+                    .verify(self.scales, is_snapshot, |scales| checker.verify(book, rule, scales, expected));
+                self.stats.scale_faults.bump(u64::from(!had_fault && known.has_scale_fault()));
+                verified
+            }
+            _ => checker.verify(book, rule, Scales::default(), expected),
         };
         match verified {
             Verified::Same => {

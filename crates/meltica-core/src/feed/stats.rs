@@ -49,6 +49,8 @@ pub struct FeedStats {
     pub checksums_failed: Counter,
     /// Books of which three snapshots in a row did not have their checksum: the declared layout or the scales are wrong.
     pub checksum_faults: Counter,
+    /// Symbols whose checksums proved other scales than those of the instrument list.
+    pub scale_faults: Counter,
     /// Trades of a subscription's snapshot that were dropped, as they are older than the subscription.
     pub history: Counter,
     /// Trades that were missed, and delivered out of a later subscription's snapshot.
@@ -125,6 +127,7 @@ impl FeedStats {
             checksums_unverified: Counter::default(),
             checksums_failed: Counter::default(),
             checksum_faults: Counter::default(),
+            scale_faults: Counter::default(),
             history: Counter::default(),
             late: Counter::default(),
             id_restarts: Counter::default(),

@@ -52,6 +52,7 @@ class SnapshotScheduler:
         core does not report them."""
         self._pauses: dict[str, tuple[Backoff, float]] = {}
         self._faults: Set[str] = frozenset()
+        self._decimals: Set[str] = frozenset()
         """Symbols whose checksums are at fault."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
@@ -78,7 +79,9 @@ class SnapshotScheduler:
         waiting = subscribed & self._new.union(self._producer.unsynced())
         for symbol in self._pauses.keys() - waiting - self._tasks.keys():
             del self._pauses[symbol]
-        self._report_faults(waiting & set(self._producer.checksum_faults()), now)
+        faults = self._producer.checksum_faults()
+        self._report_decimals({symbol for symbol, fault in faults.items() if fault == "decimals"})
+        self._report_faults({symbol for symbol in waiting if faults.get(symbol) == "snapshots"}, now)
         for symbol in sorted(waiting - self._tasks.keys()):
             backoff, next_at = self._pauses.get(symbol) or (Backoff(*PAUSES), now)
             if now < next_at:
@@ -87,6 +90,14 @@ class SnapshotScheduler:
             task = asyncio.get_running_loop().create_task(self._fetch(symbol), name=f"snapshot-{symbol}")
             self._tasks[symbol] = task
             task.add_done_callback(lambda _, symbol=symbol: self._tasks.pop(symbol))
+
+    def _report_decimals(self, faults: Set[str]) -> None:
+        for symbol in sorted(faults - self._decimals):
+            log.warning(
+                "checksums of %s have other decimals than the instrument list: used; correct the list",
+                symbol,
+            )
+        self._decimals = faults
 
     def _report_faults(self, faults: Set[str], now: float) -> None:
         for symbol in sorted(faults - self._faults):

@@ -79,6 +79,9 @@ def _totals(report: Mapping[str, Any]) -> "Table":
         table.add_row("checksums", counts(report["checksums"]))
     if report["unverified"]:
         table.add_row("unverified checksums", counts(report["unverified"]))
+    if report["checksum_faults"]:
+        faults = (f"{symbol} {fault}" for symbol, fault in report["checksum_faults"].items())
+        table.add_row("faults of checksums", ", ".join(faults))
     if any(report["restarts"].values()):
         table.add_row("restarted numbers", counts(report["restarts"]))
     for key in ("late_trades", "crossed_tickers"):

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import zlib
 from collections.abc import Set
+from dataclasses import replace
 
 import pytest
 
@@ -107,8 +109,40 @@ async def test_three_snapshots_that_fail_their_checksums_are_a_fault_with_long_p
         now += 0.1
     pauses = [later - earlier for earlier, later in itertools.pairwise(fetched)]
     assert max(pauses[:2]) < 2 < 30 < FAULT_PAUSES[0] * 0.8 <= min(pauses[2:])
-    assert producer.unsynced() == producer.checksum_faults() == ["BTC-USDT"]
+    assert producer.unsynced() == ["BTC-USDT"]
+    assert producer.checksum_faults() == {"BTC-USDT": "snapshots"}
     assert producer.stats()["checksum_faults"] == 1
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.getMessage().startswith("book of BTC-USDT stale: its last three snapshots did not have")
+    assert host.stop()
+
+
+async def test_decimals_that_checksums_prove_against_the_list_are_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    core = Core()
+    host = core.host("thread")
+    host.add("reader", callbacks={}, routes=[("decimals", "BookSnapshot", None)]).start()
+    book = WRONG.messages[0]
+    assert book.levels is not None
+    book = replace(book, levels=replace(book.levels, checksum=Checksum("c")))
+    producer = core.producer("decimals", Codec(replace(WRONG, messages=(book,))))
+    listed = {"symbol": "BTC-USDT", "type": "spot", "baseCurrency": "BTC", "quoteCurrency": "USDT"}
+    digits = {"venue": "DECIMALS", "pricePrecision": 0, "quantityPrecision": 0}
+    producer.publish("InstrumentUpdate", "BTC-USDT", {"instrument": listed | digits})
+    crc = zlib.crc32(b"25101510")
+
+    async def snapshot(_: str) -> bytes:
+        raise AssertionError("the book is good")
+
+    scheduler = SnapshotScheduler(producer, snapshot, lambda _: None, lambda: {"BTC-USDT"})
+    for n in range(3):
+        producer.feed(
+            b'{"ch":"book","s":"BTC-USDT","n":%d,"b":[["1.5","1"]],"a":[["2.5","1"]],"c":%d}' % (n + 1, crc)
+        )
+        scheduler.poll(n)
+    assert producer.checksum_faults() == {"BTC-USDT": "decimals"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "checksums of BTC-USDT have other decimals than the instrument list: used; correct the list"
+    ]
     assert host.stop()

@@ -1,7 +1,8 @@
 //! Checksums of the venue: a book that does not have its checksum is stale until a snapshot.
 
 use super::*;
-use crate::codec::{ChecksumRule, ChecksumSpec, Digits, Layout};
+use crate::codec::{ChecksumRule, ChecksumSpec, Digits, Layout, SequenceSpec};
+use crate::instrument::{Instrument, InstrumentType};
 
 fn crc32(text: &str) -> u32 {
     !text.bytes().fold(!0, |crc: u32, byte| {
@@ -47,11 +48,15 @@ fn on_scales() -> Plane {
     plane
 }
 
-/// Feeds a snapshot with a bid of the given notation and the ask 2 of 1.
-fn whole(plane: &mut Plane, [price, quantity]: [&str; 2], text: &str) -> Vec<String> {
+/// Returns a snapshot with a bid of the given notation and the ask 2 of 1.
+fn bid(price: &str, quantity: &str, id: u64, text: &str) -> String {
     let bid = format!(r#"["{price}","{quantity}"]"#);
-    let frame = format!(r#"{{"lastUpdateId":1,"bids":[{bid}],"asks":[["2","1"]],"c":{}}}"#, crc32(text));
-    requested(plane, &frame)
+    format!(r#"{{"lastUpdateId":{id},"bids":[{bid}],"asks":[["2","1"]],"c":{}}}"#, crc32(text))
+}
+
+/// Feeds such a snapshot, on a new connection.
+fn whole(plane: &mut Plane, [price, quantity]: [&str; 2], text: &str) -> Vec<String> {
+    requested(plane, &bid(price, quantity, 1, text))
 }
 
 /// Returns the checksums of a feed: verified, unverified, failed.
@@ -61,23 +66,97 @@ fn outcomes(plane: &Plane) -> [u64; 3] {
         .map(crate::stats::Counter::get)
 }
 
-#[test]
-fn scales_are_those_of_messages_whose_checksum_they_give() {
-    let mut plane = on_scales();
+/// Lists the digits of the instrument.
+fn list(plane: &mut Plane, price: u8, quantity: u8) {
     let symbol = SymbolId::intern("BTC-USDT");
+    let instrument = Instrument {
+        symbol: symbol.name().into(),
+        kind: InstrumentType::Spot,
+        base: "BTC".into(),
+        quote: "USDT".into(),
+        venue: "FEED-TESTS".into(),
+        expiry: None,
+        contract_value: None,
+        contract_currency: None,
+        strike: None,
+        option_type: None,
+        price_increment: None,
+        quantity_increment: None,
+        min_quantity: None,
+        max_quantity: None,
+        min_notional: None,
+        max_notional: None,
+        price_precision: Some(price),
+        quantity_precision: Some(quantity),
+        notional_precision: None,
+        halted: false,
+    };
+    let origin = Origin { kind: Kind::InstrumentUpdate, symbol, venue_time: None, received_time: 0 };
+    assert!(plane.feed.publish(origin, Payload::Instrument(Box::new(instrument))).unwrap());
+    plane.read(1);
+}
+
+#[test]
+fn scales_are_those_that_give_a_checksum() {
+    let mut plane = on_scales();
     // The venue has 2 and 3 digits; the message shows fewer, as if its zeros had been dropped.
-    assert_eq!(whole(&mut plane, ["1.5", "7"], "20010001507000"), ["1"], "never failed");
-    assert_eq!(outcomes(&plane), [0, 1, 0]);
-    assert_eq!(plane.feed.unverified(), [(symbol, (1, false))].into());
-    assert_eq!(change_of(&mut plane, 2, ["1.25", "0.125"], "wrong"), ["2"]);
-    // With the digits of both messages, the checksum of the third one is that of the book.
-    assert_eq!(change_of(&mut plane, 3, ["1.1", "1"], "200100015070001251251101000"), ["3"]);
-    assert_eq!(outcomes(&plane), [1, 2, 0]);
-    // From then on the scales are known: a different checksum is a failure.
-    assert_eq!(change_of(&mut plane, 4, ["1.1", "2"], "wrong"), ["checksum"]);
     assert_eq!(whole(&mut plane, ["1.5", "7"], "20010001507000"), ["1"]);
-    assert_eq!(outcomes(&plane), [2, 2, 1]);
-    assert_eq!(plane.feed.unverified(), [(symbol, (2, true))].into());
+    assert_eq!(change_of(&mut plane, 2, ["1.25", "0.125"], "200100015070001251 25"), ["checksum"]);
+    assert_eq!(whole(&mut plane, ["1.5", "7"], "20010001507000"), ["1"]);
+    assert_eq!(change_of(&mut plane, 2, ["1.25", "0.125"], "20010001507000125125"), ["2"]);
+    assert_eq!((outcomes(&plane), plane.feed.checksum_faults()), ([3, 0, 1], BTreeMap::new()));
+    assert_eq!(plane.feed.unverified(), BTreeMap::new());
+}
+
+#[test]
+fn checksums_that_no_scale_gives_are_unverified_twice_and_then_wrong() {
+    let mut plane = on_scales();
+    assert_eq!(whole(&mut plane, ["1.5", "7"], "wrong"), ["1"], "another layout may be declared");
+    assert_eq!(change_of(&mut plane, 2, ["1.25", "0.125"], "wrong"), ["2"]);
+    assert_eq!(plane.feed.unverified(), [(SymbolId::intern("BTC-USDT"), (2, false))].into());
+    assert_eq!(change_of(&mut plane, 3, ["1.25", "2"], "wrong"), ["checksum"]);
+    for n in 0..3 {
+        assert_eq!(plane.feed.stats.checksum_faults.get(), 0, "{n}");
+        assert_eq!(again(&mut plane, &bid("1.5", "7", 100 + n, "wrong")), ["checksum"]);
+    }
+    assert_eq!((outcomes(&plane), plane.feed.stats.checksum_faults.get()), ([0, 2, 4], 1));
+    assert_eq!(plane.feed.checksum_faults(), BTreeMap::from([("BTC-USDT", "snapshots")]));
+}
+
+#[test]
+fn digits_that_the_listed_scale_does_not_have_show_that_the_list_is_wrong() {
+    for listed in [(0, 3), (2, 0), (0, 0)] {
+        let mut plane = on_scales();
+        list(&mut plane, listed.0, listed.1);
+        assert_eq!(whole(&mut plane, ["1.25", "0.125"], "2001000125125"), ["1"]);
+        let faults = |plane: &Plane| (plane.feed.stats.scale_faults.get(), plane.feed.checksum_faults());
+        let named = || (1, BTreeMap::from([("BTC-USDT", "decimals")]));
+        assert_eq!((outcomes(&plane), faults(&plane)), ([1, 0, 0], named()), "{listed:?}");
+        list(&mut plane, listed.0, listed.1);
+        assert_eq!(change_of(&mut plane, 2, ["1.1", "1"], "20010001251251101000"), ["2"], "as proved");
+        assert_eq!(change_of(&mut plane, 3, ["1.1", "2"], "wrong"), ["checksum"]);
+        assert_eq!((outcomes(&plane), faults(&plane)), ([2, 0, 1], named()));
+        list(&mut plane, 2, 3);
+        assert_eq!(faults(&plane), (1, BTreeMap::new()), "the list was corrected");
+    }
+}
+
+#[test]
+fn a_checksum_that_is_wrong_on_all_scales_fails_although_the_listed_one_does_not_have_the_digits() {
+    let mut plane = on_scales();
+    list(&mut plane, 1, 8);
+    assert_eq!(whole(&mut plane, ["1.5", "7"], "2010000000015700000000"), ["1"]);
+    assert_eq!(change_of(&mut plane, 2, ["1.25", "7"], "of a book with one more level"), ["checksum"]);
+    assert_eq!(outcomes(&plane), [1, 0, 1]);
+}
+
+#[test]
+fn numbers_that_do_not_fit_the_listed_scale_are_verified() {
+    let mut plane = on_scales();
+    list(&mut plane, 2, 8);
+    let text = format!("200100000000150{}00000000", "92233720368547");
+    assert_eq!(whole(&mut plane, ["1.5", "92233720368547"], &text), ["1"]);
+    assert_eq!(outcomes(&plane), [1, 0, 0]);
 }
 
 #[test]
@@ -95,7 +174,7 @@ fn a_book_without_levels_shows_no_scales() {
     let mut plane = on_scales();
     let empty = r#"{"lastUpdateId":1,"bids":[],"asks":[],"c":0}"#;
     assert_eq!(requested(&mut plane, empty), ["1"]);
-    assert_eq!(whole(&mut plane, ["1.5", "7"], "wrong"), ["1"], "the scales are not known");
+    assert_eq!(whole(&mut plane, ["1.5", "7"], "wrong"), ["1"], "no scale is known");
     assert_eq!(outcomes(&plane), [1, 1, 0]);
 }
 
@@ -191,10 +270,39 @@ fn three_snapshots_in_a_row_that_fail_are_a_fault_of_their_symbol() {
     };
     let faults = |plane: &Plane| (plane.feed.checksum_faults(), plane.feed.stats.checksum_faults.get());
     for n in 0..4 {
-        let expected = if n < 3 { vec![] } else { vec![SymbolId::intern("BTC-USDT")] };
-        assert_eq!(faults(&plane), (expected, u64::from(n >= 3)), "{n}");
+        let expected = (n >= 3).then_some(("BTC-USDT", "snapshots"));
+        assert_eq!(faults(&plane), (expected.into_iter().collect(), u64::from(n >= 3)), "{n}");
         assert_eq!(snapshot(&mut plane, 200 + n, 7), ["checksum"]);
     }
     assert_eq!(snapshot(&mut plane, 300, crc32("1:1:2:1")), ["300"]);
-    assert_eq!(faults(&plane), (vec![], 1));
+    assert_eq!(faults(&plane), (BTreeMap::new(), 1));
+}
+
+#[test]
+fn a_message_that_confirms_the_book_has_its_checksum() {
+    let mut plane = plane();
+    let mut spec = binance_spec();
+    for levels in spec.messages.iter_mut().filter_map(|message| message.levels.as_mut()) {
+        let rule = ChecksumRule {
+            levels: 10,
+            layout: Layout::Interleaved,
+            separator: ":".into(),
+            digits: Digits::Shortest,
+        };
+        levels.checksum = Some(ChecksumSpec { path: "c".into(), rule, zero_is_none: true });
+        if let SequenceSpec::Range { last: Some(last), first, .. } = &levels.sequence {
+            levels.sequence = SequenceSpec::Chain { last: last.clone(), prev: first.clone() };
+        }
+    }
+    plane.feed.decoder = Some(Decoder::new(Codec::compile(spec).unwrap(), plane.feed.publisher.provider()));
+    assert_eq!(request(&mut plane, 100, "1:1:2:1"), ["100"]);
+    let heartbeat = |checksum| {
+        format!(r#"{{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":100,"u":100,"b":[],"a":[],"c":{checksum}}}"#)
+    };
+    assert!(plane.run(heartbeat(crc32("1:1:2:1")).as_bytes()).is_empty());
+    assert!(plane.run(heartbeat(0).as_bytes()).is_empty(), "none was sent");
+    assert_eq!((outcomes(&plane), plane.feed.stats.heartbeats.get()), ([3, 0, 0], 2));
+    assert_eq!(texts(plane.run(heartbeat(7).as_bytes())), ["checksum"]);
+    assert!(plane.run(heartbeat(7).as_bytes()).is_empty(), "it waits for a snapshot");
+    assert_eq!(outcomes(&plane), [3, 0, 1]);
 }
