@@ -284,7 +284,12 @@ impl Feed {
         }
         if let Payload::Instrument(instrument) = &payload {
             self.checks.list(origin.symbol, instrument);
-            self.contracts.list(origin.symbol, instrument);
+            if self.contracts.list(origin.symbol, instrument) {
+                let Origin { symbol, venue_time, received_time, .. } = origin;
+                let (publisher, stats, owed) = (&mut self.publisher, &self.stats, &mut self.owed);
+                let mut to = BookEvents::new(publisher, stats, owed, symbol, venue_time, received_time);
+                contracts::end_size([&mut self.books, &mut self.partials], &mut self.kept, &mut to)?;
+            }
         }
         // An event about the account does not depend on what is known of the market.
         if !origin.kind.is_private() {

@@ -354,6 +354,7 @@ class MarketStale(Event):
         "left_out",
         "ticker_crossed",
         "ids_restarted",
+        "contract_size",
     ]:
         """str: Why the data is stale.
 
@@ -369,4 +370,5 @@ class MarketStale(Event):
         - `left_out`: the instance had no memory for the symbol and missed its earlier events.
         - `ticker_crossed`: the best bid of a ticker reached its best ask; its bid and ask are None.
         - `ids_restarted`: the venue's ids of trades have restarted, and a few trades were taken for repeated ones.
+        - `contract_size`: the instrument list changed the size of a contract: quantities in base have the old one.
         """

@@ -196,8 +196,8 @@ class Lambda(TradingMethods):
         """Called when market data becomes stale until its next event: `MarketStale`.
 
         Does not subscribe: requires a subscription to `BookSnapshot`, `Trade` or `Ticker`. Without books,
-        only the reasons `disconnected`, `silent` and `left_out` are delivered, `ticker_crossed` for tickers
-        and `ids_restarted` for trades.
+        only the reasons `disconnected`, `silent`, `left_out` and `contract_size` are delivered,
+        `ticker_crossed` for tickers and `ids_restarted` for trades.
         """
 
     # Helpers.

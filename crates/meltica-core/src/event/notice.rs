@@ -51,7 +51,7 @@ impl StaleReason {
     /// Returns the subject of a notice with this reason.
     pub const fn subject(self) -> Notice {
         match self {
-            Self::Disconnected | Self::Silent | Self::LeftOut => Notice::StaleFeed,
+            Self::Disconnected | Self::Silent | Self::LeftOut | Self::ContractSize => Notice::StaleFeed,
             Self::TickerCrossed => Notice::StaleTicker,
             Self::IdsRestarted => Notice::StaleTrades,
             _ => Notice::StaleBook,

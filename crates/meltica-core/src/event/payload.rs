@@ -400,11 +400,13 @@ pub enum StaleReason {
     TickerCrossed,
     /// The venue's ids of trades have restarted, and the first trades after that were taken for repeated ones.
     IdsRestarted,
+    /// The instrument list changed the size of a contract: quantities in base have the old one.
+    ContractSize,
 }
 
 impl StaleReason {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Gap,
         Self::Crossed,
         Self::Checksum,
@@ -417,6 +419,7 @@ impl StaleReason {
         Self::LeftOut,
         Self::TickerCrossed,
         Self::IdsRestarted,
+        Self::ContractSize,
     ];
 
     /// Returns the name of the reason.
@@ -434,6 +437,7 @@ impl StaleReason {
             Self::LeftOut => "left_out",
             Self::TickerCrossed => "ticker_crossed",
             Self::IdsRestarted => "ids_restarted",
+            Self::ContractSize => "contract_size",
         }
     }
 }

@@ -70,6 +70,13 @@ impl SymbolBooks {
         }
     }
 
+    /// Makes the books of all connections stale.
+    pub fn invalidate_all(&mut self) {
+        for (_, book) in &mut self.books {
+            book.invalidate();
+        }
+    }
+
     /// Returns whether no connection has a book.
     pub fn is_empty(&self) -> bool {
         self.books.is_empty()

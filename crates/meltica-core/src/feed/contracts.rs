@@ -3,10 +3,17 @@
 //! Quantities leave the feed in base: contracts times the value of one, which the instrument list has, exactly. What the
 //! feed keeps stays in contracts, as checksums cover the venue's digits. Without a size, messages are refused. So are those
 //! of contracts whose value is not in base (inverse ones), as the quantity in base is then not exact.
+//!
+//! When the list changes the size, nothing shows which messages are in old contracts. So all market data of the symbol is
+//! stale, and its books wait for snapshots.
 
+use super::books::Books;
+use super::events::BookEvents;
+use super::kept::KeptTickers;
 use crate::book::BookAssembler;
 use crate::decimal::Decimal;
-use crate::event::{Book, Payload};
+use crate::dispatch::NotDispatched;
+use crate::event::{Book, Payload, StaleReason};
 use crate::instrument::Instrument;
 use crate::names::SymbolId;
 use foldhash::fast::RandomState;
@@ -37,8 +44,8 @@ pub(super) struct Contracts {
 }
 
 impl Contracts {
-    /// Takes the contract of an instrument.
-    pub fn list(&mut self, symbol: SymbolId, instrument: &Instrument) {
+    /// Takes the contract of an instrument. Returns whether it has another size than that of the published quantities.
+    pub fn list(&mut self, symbol: SymbolId, instrument: &Instrument) -> bool {
         let unit = match (instrument.contract_value, &instrument.contract_currency) {
             (Some(value), Some(currency)) if *currency == instrument.base => {
                 Unit::Contract(value.normalize())
@@ -46,7 +53,8 @@ impl Contracts {
             (Some(_), Some(_)) => Unit::Inverse,
             _ => Unit::Unknown,
         };
-        self.listed.insert(symbol, unit);
+        let before = self.listed.insert(symbol, unit).filter(|_| self.counted.contains(&symbol));
+        matches!(before, Some(Unit::Contract(_))) && before != Some(unit)
     }
 
     /// Notes that the quantities of a symbol are contracts, unless it is a pair. Returns their unit.
@@ -122,6 +130,22 @@ impl Unit {
         let text = || format!("a quantity of {} in base does not fit a decimal", symbol.name());
         if fits { Ok(()) } else { Err(("overflow", text())) }
     }
+}
+
+/// Ends the market data of a symbol in contracts of another size.
+#[cold]
+pub(super) fn end_size(
+    books: [&mut Books; 2],
+    kept: &mut KeptTickers,
+    to: &mut BookEvents<'_>,
+) -> Result<u32, NotDispatched> {
+    for books in books {
+        if let Some(books) = books.get_mut(&to.symbol) {
+            books.invalidate_all();
+        }
+    }
+    kept.forget(None, Some(to.symbol));
+    to.stale(StaleReason::ContractSize)
 }
 
 /// The size of a contract, as the factor of a book's quantities.

@@ -4,7 +4,7 @@ use super::books::{Books, SymbolBooks};
 use super::candles::Candles;
 use super::checks::Checks;
 use super::connections::Connections;
-use super::contracts::{Contracts, Refusal, Unit};
+use super::contracts::{self, Contracts, Unit};
 use super::events::{BookEvents, publish};
 use super::kept::KeptTickers;
 use super::notices::OwedNotices;
@@ -174,8 +174,14 @@ impl FrameSink<'_> {
         if let Payload::Trade(trade) = payload {
             trade.late = seen.is_late;
         }
+        let notices = notices + self.list(origin, payload)?;
+        let converted = if self.in_contracts {
+            self.contracts.count(origin.symbol).convert(origin.symbol, payload)
+        } else {
+            Ok(())
+        };
         Ok(notices
-            + match self.list_and_convert(origin.symbol, payload) {
+            + match converted {
                 Ok(()) => self.event(info, origin, payload)?,
                 Err((kind, text)) => self.bad(kind, text),
             })
@@ -244,17 +250,18 @@ impl FrameSink<'_> {
         }
     }
 
-    /// Takes what an instrument says of books and contracts, and converts the quantities of an event to base.
+    /// Takes what an instrument says of books and contracts.
     #[inline]
-    fn list_and_convert(&mut self, symbol: SymbolId, payload: &mut Payload) -> Result<(), Refusal> {
-        if let Payload::Instrument(instrument) = payload {
-            self.checks.list(symbol, instrument);
-            self.contracts.list(symbol, instrument);
+    fn list(&mut self, origin: Origin, payload: &Payload) -> Result<u32, NotDispatched> {
+        let Payload::Instrument(instrument) = payload else { return Ok(0) };
+        let Origin { symbol, venue_time, received_time, .. } = origin;
+        self.checks.list(symbol, instrument);
+        if !self.contracts.list(symbol, instrument) {
+            return Ok(0);
         }
-        if !self.in_contracts {
-            return Ok(());
-        }
-        self.contracts.count(symbol).convert(symbol, payload)
+        let (publisher, owed) = (&mut *self.publisher, &mut *self.owed);
+        let mut to = BookEvents::new(publisher, self.stats, owed, symbol, venue_time, received_time);
+        contracts::end_size([self.books, self.partials], self.kept, &mut to)
     }
 
     /// Completes a ticker with the values kept before. Returns whether it has a value of its own.

@@ -374,6 +374,7 @@ event_class! {
         /// - `left_out`: the instance had no memory for the symbol and missed its earlier events.
         /// - `ticker_crossed`: the best bid of a ticker reached its best ask; its bid and ask are None.
         /// - `ids_restarted`: the venue's ids of trades have restarted, and a few trades were taken for repeated ones.
+        /// - `contract_size`: the instrument list changed the size of a contract: quantities in base have the old one.
         reason: &'static str = reason.name();
     }
     object {}

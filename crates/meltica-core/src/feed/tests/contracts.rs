@@ -177,7 +177,7 @@ fn quantities_in_contracts_leave_in_base() {
     assert_eq!(quantities(plane, 9, "ETH-USDT-SWAP", 1), of("3"), "the other category is in base");
     assert_eq!(plane.errors(), BTreeMap::new());
     let value = listed("BTC-USDT-SWAP", "0.1", "1", "BTC");
-    instrument(plane, &value);
+    assert_eq!(plane.run(value.as_bytes()).len(), 2, "market data of the old size is stale");
     let changed = ["trade 0.3", "ticker 0.3", "book 0.3"].map(String::from);
     let found = quantities(plane, 0, "BTC-USDT-SWAP", 2);
     assert_eq!(
@@ -264,4 +264,60 @@ fn a_book_that_replaces_one_of_another_connection_is_in_base() {
         assert_eq!((book.bids[0].quantity, book.quantity_scale), (3, 2));
     }
     assert_eq!(plane.feed.stats.takeovers.get(), 2);
+}
+
+#[test]
+fn market_data_in_contracts_of_another_size_is_stale_at_once() {
+    let reasons = |items: Vec<Item>| -> Vec<&str> {
+        let stale = |item: &Item| match &item.payload {
+            Payload::MarketStale(reason) => reason.name(),
+            Payload::Instrument(_) => "listed",
+            other => panic!("{other:?}"),
+        };
+        items.iter().map(stale).collect()
+    };
+    let book = frame("books", "BTC-USDT-SWAP", r#""b":[["9","3"]],"a":[["10","3"]]"#);
+    let size = listed("BTC-USDT-SWAP", "0.01", "1", "BTC");
+    let lists = [
+        listed("BTC-USDT-SWAP", "0.1", "1", "BTC"),
+        listed("BTC-USDT-SWAP", "100", "1", "USD"),
+        frame("instruments", "BTC-USDT-SWAP", r#""tick":"0.1","lot":"1","state":"suspend""#),
+    ];
+    for list in lists {
+        let plane = &mut plane();
+        instrument(plane, &size);
+        for connection in [0, 1] {
+            let outcome = plane.feed.frame_from(Source::Stream, connection, book.as_bytes(), 0).unwrap();
+            plane.read(outcome.events);
+        }
+        assert_eq!(reasons(plane.run(size.as_bytes())), ["listed"], "the same size");
+        assert_eq!(reasons(plane.run(list.as_bytes())), ["contract_size", "listed"]);
+        assert_eq!(plane.feed.unsynced(), [SymbolId::intern("BTC-USDT-SWAP")], "on no connection");
+        let events = plane.feed.restart_connection(1, 0).unwrap();
+        let items = plane.read(events);
+        assert!(items.iter().all(|item| !matches!(item.payload, Payload::Book(_))), "{items:?}");
+        drop(items);
+        assert_eq!(reasons(plane.run(size.as_bytes())).last(), Some(&"listed"));
+        assert_eq!(quantities(plane, 0, "BTC-USDT-SWAP", 7)[3], "book 0.03");
+    }
+}
+
+#[test]
+fn a_list_of_the_adapter_ends_contracts_of_another_size_too() {
+    let plane = &mut plane();
+    let swap = instrument(plane, &listed("BTC-USDT-SWAP", "0.01", "1", "BTC"));
+    quantities(plane, 0, "BTC-USDT-SWAP", 1);
+    let symbol = SymbolId::intern("BTC-USDT-SWAP");
+    let origin = Origin { kind: Kind::InstrumentUpdate, symbol, venue_time: None, received_time: 5 };
+    let list = |plane: &mut Plane, value: &str| {
+        let swap = Instrument { contract_value: Some(value.parse().unwrap()), ..swap.clone() };
+        assert!(plane.feed.publish(origin, Payload::Instrument(Box::new(swap))).unwrap());
+    };
+    list(plane, "0.010");
+    plane.read(1);
+    list(plane, "0.02");
+    let items = plane.read(2);
+    assert!(matches!(items[0].payload, Payload::MarketStale(StaleReason::ContractSize)), "{items:?}");
+    drop(items);
+    assert_eq!(plane.feed.unsynced(), [symbol]);
 }
