@@ -35,6 +35,7 @@ mod outcome;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod scenario;
 mod waiting;
+mod window;
 
 use crate::codec::{BookIds, Levels, Part, SnapshotMode};
 use crate::event::{Book, Nanos};
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use waiting::Waiting;
 pub use waiting::{MAX_BYTES as MAX_BUFFERED_BYTES, MAX_WAITING as MAX_BUFFERED};
+use window::Window;
 
 /// The number of old diffs in a row that show a restart of the venue's numbers.
 pub const OLD_RUN: u32 = 16;
@@ -78,8 +80,7 @@ pub struct BookAssembler {
     quantity_scale: u8,
     last: u64,
     unnumbered: bool,
-    /// The levels per side that the venue sends.
-    window: Option<usize>,
+    window: Window,
     state: State,
     /// The snapshots in a row, up to now, that did not have their checksum.
     failed_snapshots: u32,
@@ -143,11 +144,6 @@ impl BookAssembler {
     /// Resets the book, after the connection was lost.
     pub fn reset(&mut self) {
         *self = Self { buffer: self.buffer.renewed(), ..Self::default() };
-    }
-
-    /// Sets the number of levels per side to which the book is cut, as its venue sends a window of the levels.
-    pub fn set_window(&mut self, levels: Option<usize>) {
-        self.window = levels;
     }
 
     /// Counts a snapshot that does not have its checksum, or does. Returns the number of those in a row that do not.
@@ -289,22 +285,21 @@ impl BookAssembler {
     /// Applies the levels of a diff or a snapshot. A book is `fresh` until the diffs that waited for its snapshot are
     /// applied.
     fn apply(&mut self, ids: BookIds, levels: &Levels, fresh: bool) -> DiffOutcome {
-        if (levels.price_scale, levels.quantity_scale) == (self.price_scale, self.quantity_scale) {
-            self.bids.apply(&levels.bids); // 6
-            self.asks.apply(&levels.asks);
+        let mut own;
+        let levels = if (levels.price_scale, levels.quantity_scale) == (self.price_scale, self.quantity_scale)
+        {
+            levels
         } else {
-            let mut own = levels.clone();
+            own = levels.clone();
             if !self.reconcile(&mut own) {
                 self.state = State::Waiting;
                 return DiffOutcome::Overflow;
             }
-            self.bids.apply(&own.bids);
-            self.asks.apply(&own.asks);
-        }
-        if let Some(levels) = self.window {
-            self.bids.cut(levels);
-            self.asks.cut(levels);
-        }
+            &own
+        };
+        self.bids.apply(&levels.bids); // 6
+        self.asks.apply(&levels.asks);
+        self.window.cut(&mut self.bids, &mut self.asks, levels);
         (self.last, self.joined, self.old_run) = (ids.last(), false, 0);
         let crossed = matches!((self.bids.best(), self.asks.best()), (Some(bid), Some(ask)) if bid >= ask);
         if !crossed {
@@ -328,7 +323,8 @@ impl BookAssembler {
         ];
         for (part, own, theirs) in parts {
             let mut message = [&mut levels.bids[..], &mut levels.asks[..]];
-            let mut book = [self.bids.live(), self.asks.live(), &mut self.horizon[..]];
+            let mut book = vec![self.bids.live(), self.asks.live(), &mut self.horizon[..]];
+            book.extend(self.window.fallen());
             if theirs > *own && part.rescale(&mut book, *own, theirs) {
                 *own = theirs;
             } else if !part.rescale(&mut message, theirs, *own) {
@@ -414,7 +410,8 @@ impl BookAssembler {
         (out.price_scale, out.quantity_scale) = (self.price_scale, self.quantity_scale);
         (out.bid_count, out.ask_count) = (self.bids.len() as u32, self.asks.len() as u32);
         (out.first_update_id, out.last_update_id) = (self.last, self.last);
-        [out.bid_horizon, out.ask_horizon] = horizon::prices(&self.horizon, &self.bids, &self.asks);
+        let known = horizon::prices(&self.horizon, &self.bids, &self.asks);
+        [out.bid_horizon, out.ask_horizon] = self.window.bound(known, &self.bids, &self.asks);
         out.checksum = None;
     }
 }

@@ -62,6 +62,59 @@ impl<const ASKS: bool> Ladder<ASKS> {
         }
     }
 
+    /// Moves all but the best `levels` to another side.
+    pub fn cut_into(&mut self, levels: usize, other: &mut Self) {
+        if self.len() > levels {
+            let live = self.live().len();
+            for level in self.levels.drain(..live - levels) {
+                other.set(level.price, level.quantity, 0);
+            }
+        }
+    }
+
+    /// Moves all levels of another side to this one.
+    pub fn take(&mut self, other: &mut Self) {
+        for level in other.live() {
+            self.set(level.price, level.quantity, 0);
+        }
+        other.clear();
+    }
+
+    /// Removes the levels that a message names.
+    pub fn remove(&mut self, changes: &[PriceLevel]) {
+        if self.levels.is_empty() {
+            return;
+        }
+        for change in changes {
+            self.set(Self::flip(change.price), 0, self.levels.len());
+        }
+        self.compact();
+    }
+
+    /// Removes the tombstones if they are too many.
+    #[inline]
+    fn compact(&mut self) {
+        if self.tombstones > NEAR + self.levels.len() / 2 {
+            self.live();
+        }
+    }
+
+    /// Returns whether a level has a better price than another one.
+    pub const fn is_better(level: &PriceLevel, other: &PriceLevel) -> bool {
+        Self::flip(level.price) > Self::flip(other.price)
+    }
+
+    /// Returns the number of levels with a better price.
+    pub fn rank(&self, price: i64) -> usize {
+        let key = Self::flip(price);
+        self.levels
+            .iter()
+            .rev()
+            .take_while(|level| level.price > key)
+            .filter(|level| level.quantity != 0)
+            .count()
+    }
+
     /// Returns the levels without tombstones, with keys in place of prices.
     pub fn live(&mut self) -> &mut [PriceLevel] {
         if self.tombstones != 0 {
@@ -99,9 +152,7 @@ impl<const ASKS: bool> Ladder<ASKS> {
         for change in changes {
             cursor = self.set(Self::flip(change.price), change.quantity, cursor);
         }
-        if self.tombstones > NEAR + self.levels.len() / 2 {
-            self.live();
-        }
+        self.compact();
     }
 
     /// Sets the levels of an empty side at once: those of a snapshot come best first, and inserting each of them below

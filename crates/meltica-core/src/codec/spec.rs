@@ -9,6 +9,7 @@
 
 use super::SnapshotMode;
 use crate::event::Kind;
+use std::collections::BTreeSet;
 
 /// The messages of one venue.
 #[derive(Debug, Clone, Default)]
@@ -277,12 +278,19 @@ pub struct LevelsSpec {
 pub enum Depth {
     /// This many.
     Levels(u32),
-    /// The smallest of these that the last snapshot does not exceed, as a thin market fills no window; without one, the
-    /// levels of its longer side.
+    /// The smallest of these that the last snapshot does not exceed, as a thin market fills no window, until messages show
+    /// a larger one; without one, the levels of its longer side.
     Snapshot(Vec<u32>),
 }
 
 impl Depth {
+    /// Returns the sizes above one, in order.
+    pub fn larger(&self, size: usize) -> Vec<usize> {
+        let Self::Snapshot(sizes) = self else { return Vec::new() };
+        let larger = sizes.iter().map(|other| *other as usize).filter(|other| *other > size);
+        larger.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Returns the levels per side after a snapshot with this many on its longer side.
     pub fn of(&self, snapshot: usize) -> usize {
         match self {

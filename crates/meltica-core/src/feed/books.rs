@@ -146,7 +146,9 @@ impl SymbolBooks {
         let is_active = at == self.active;
         let (mut events, mut failed) = (0, None);
         let longer = levels.bids.len().max(levels.asks.len());
-        self.books[at].1.set_window(check.depth.map(|depth| depth.of(longer)));
+        if mode != SnapshotMode::Joins || self.books[at].1.needs_snapshot() {
+            self.books[at].1.set_window(check.depth, longer);
+        }
         let outcome = self.books[at].1.snapshot(ids, mode, levels, |book, first| {
             if is_active && failed.is_none() {
                 match to.book(book, first) {

@@ -16,6 +16,7 @@ mod candles;
 mod checksums;
 mod connections;
 mod contracts;
+mod depth;
 mod faults;
 mod kept;
 mod numbers;

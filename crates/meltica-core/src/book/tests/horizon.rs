@@ -1,6 +1,7 @@
 //! Prices beyond which the levels of a book are not known.
 
 use super::*;
+use crate::codec::Depth;
 
 fn horizon(book: &BookAssembler) -> [Option<i64>; 2] {
     let top = top(book);
@@ -44,7 +45,7 @@ fn of_a_book_of_the_stream_every_level_is_known_up_to_its_worst_one() {
     assert_eq!(book.diff(at(4), None, &levels(&[(98, 0), (90, 1)], &[(101, 1)])), DiffOutcome::Applied);
     assert_eq!(horizon(&book), [Some(90), Some(101)]);
     // A window of the levels: those that fell out of it are not known.
-    book.set_window(Some(1));
+    book.set_window(Some(&Depth::Levels(1)), 0);
     assert_eq!(book.diff(at(5), None, &levels(&[(97, 1)], &[])), DiffOutcome::Applied);
     assert_eq!(horizon(&book), [Some(99), Some(101)]);
 }
