@@ -164,6 +164,7 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         each: optional(u, |u| Ok((*u.choose(&["a", "data", "k[].o", "[]"])?).to_owned()))?,
         symbol: optional(u, text)?,
         keep: u.arbitrary()?,
+        depth: u.arbitrary::<bool>()?.then(|| path(u)).transpose()?,
         venue_time: optional(u, |u| {
             Ok(if u.arbitrary()? { TimeSpec::NewestLevel } else { TimeSpec::Path(path(u)?, unit(u)?) })
         })?,

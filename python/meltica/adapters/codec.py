@@ -288,6 +288,8 @@ class Message:
     A value that the message does not have is the one that the symbol had before on the connection. A
     reconnect forgets these values.
     """
+    depth: str | None = None
+    """For `Control`: path of the levels per side that the venue confirms for the book of the `symbol`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 //! The window of levels that a venue sends: levels that fall out of it are not deleted.
 //!
-//! Its size may be a guess, as a thin market fills no window. Then the levels that fall out of it are kept apart, until
+//! Unless the venue has confirmed its size, that is a guess, as a thin market fills no window. Then the levels that fall out of it are kept apart, until
 //! something shows whether the venue dropped them:
 //! 1. A level that a message sets behind a full window, not counting the other levels of the message, shows a larger one.
 //! 2. A checksum that the book has with levels that were kept apart shows a larger one.
@@ -124,6 +124,16 @@ impl BookAssembler {
     /// Sets the window of levels that the venue sends, of a snapshot with so many levels on its longer side.
     pub fn set_window(&mut self, depth: Option<&Depth>, snapshot: usize) {
         self.window = Window::new(depth, snapshot);
+    }
+
+    /// Sets the window that the venue has confirmed since the snapshot.
+    pub fn confirm_window(&mut self, levels: usize) {
+        while self.window.size.is_some_and(|size| size < levels) && !self.window.larger.is_empty() {
+            self.grow();
+        }
+        if self.window.size.is_some() {
+            (self.window.size, self.window.larger) = (Some(levels), Vec::new());
+        }
     }
 
     /// Returns whether levels that were kept apart would be among the best ones, which a checksum covers.

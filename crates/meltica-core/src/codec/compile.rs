@@ -87,13 +87,19 @@ impl Compiler {
         let (present, absent, texts) = self.conditions(spec);
         if spec.role == Role::Control {
             let parts = [
-                ("symbol", spec.symbol.is_some()),
+                ("symbol", spec.symbol.is_some() && spec.depth.is_none()),
                 ("venue_time", spec.venue_time.is_some()),
                 ("id", spec.id.is_some()),
             ];
             for (part, _) in parts.into_iter().filter(|(_, is_declared)| *is_declared) {
                 self.fault(&path(part), "expected none in a control message");
             }
+        }
+        if spec.depth.is_some() && (spec.role != Role::Control || spec.symbol.is_none()) {
+            self.fault(
+                &path("depth"),
+                "expected a control message with a symbol; `Levels` has the depth of a book",
+            );
         }
         let venue_time = spec.venue_time.as_ref().map(|time| match time {
             TimeSpec::Path(at, unit) => TimeAt::Slot(self.slot(&path("venue_time"), at), *unit),
@@ -116,6 +122,7 @@ impl Compiler {
             venue_time,
             id: spec.id.as_ref().map(|(at, mode)| (self.slot(&path("id"), at), *mode)),
             keep: spec.keep,
+            depth: self.optional(&path("depth"), spec.depth.as_ref()),
             fields: self.fields(spec),
             keys: extensions::keys(spec),
             levels: self.levels(spec),

@@ -95,6 +95,9 @@ pub trait Sink {
         true
     }
 
+    /// Receives the levels per side that the venue confirms for the book of a symbol on this connection.
+    fn depth(&mut self, _symbol: SymbolId, _levels: u32) {}
+
     /// Receives a message, or the error of one that was refused.
     fn message(&mut self, message: Result<Decoded<'_>, DecodeError>);
 }

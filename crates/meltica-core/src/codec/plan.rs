@@ -331,6 +331,8 @@ pub(super) struct Message {
     pub id: Option<(Slot, IdMode)>,
     /// Whether to note which fields the message has.
     pub keep: bool,
+    /// The number of levels that a control message confirms.
+    pub depth: Option<Slot>,
     /// The fields in the order of the schema of the role, or of `keys`.
     pub fields: Vec<Option<Field>>,
     /// The names of the fields of an extension.

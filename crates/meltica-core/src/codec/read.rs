@@ -1,5 +1,6 @@
 //! The conversion of a message: symbol, time, ids and numbers.
 
+mod control;
 mod extension;
 mod instrument;
 
@@ -39,7 +40,7 @@ impl<'a> Reader<'a> {
             Role::Event(kind) => kind,
             Role::BookDiff | Role::BookSnapshot => Kind::BookSnapshot,
             Role::Control => {
-                sink.message(Ok(Decoded::Control { message: index }));
+                self.control(codec, index, cache, sink);
                 return Ok(());
             }
         };

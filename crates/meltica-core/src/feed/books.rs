@@ -70,6 +70,13 @@ impl SymbolBooks {
         }
     }
 
+    /// Sets the window of levels that the venue has confirmed for the book of a connection.
+    pub fn confirm_window(&mut self, connection: u32, levels: u32) {
+        if let Some((_, book)) = self.books.iter_mut().find(|(other, _)| *other == connection) {
+            book.confirm_window(levels as usize);
+        }
+    }
+
     /// Makes the books of all connections stale.
     pub fn invalidate_all(&mut self) {
         for (_, book) in &mut self.books {
@@ -147,7 +154,7 @@ impl SymbolBooks {
         let (mut events, mut failed) = (0, None);
         let longer = levels.bids.len().max(levels.asks.len());
         if mode != SnapshotMode::Joins || self.books[at].1.needs_snapshot() {
-            self.books[at].1.set_window(check.depth, longer);
+            self.books[at].1.set_window(check.depth(connection).as_ref(), longer);
         }
         let outcome = self.books[at].1.snapshot(ids, mode, levels, |book, first| {
             if is_active && failed.is_none() {

@@ -19,12 +19,19 @@ pub(super) struct Checks {
     /// Whether checksums are verified.
     pub enabled: Arc<AtomicBool>,
     symbols: HashMap<SymbolId, Known, foldhash::fast::RandomState>,
+    /// The levels per side that the venue has confirmed, by connection.
+    depths: BTreeMap<(u32, SymbolId), u32>,
     checker: Checker,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { enabled: Arc::new(true.into()), symbols: HashMap::default(), checker: Checker::default() }
+        Self {
+            enabled: Arc::new(true.into()),
+            symbols: HashMap::default(),
+            depths: BTreeMap::new(),
+            checker: Checker::default(),
+        }
     }
 }
 
@@ -51,8 +58,8 @@ pub(super) struct Check<'f> {
     stats: &'f FeedStats,
     symbol: SymbolId,
     rule: Option<&'f ChecksumRule>,
-    /// The window of levels that the venue sends.
-    pub depth: Option<&'f Depth>,
+    /// The declared window of levels that the venue sends.
+    depth: Option<&'f Depth>,
     /// The checksum of the book after the message.
     pub expected: Option<u32>,
     /// The digits of the message; `None` if it has no levels.
@@ -80,6 +87,16 @@ impl Checks {
     pub fn unverified(&self) -> BTreeMap<SymbolId, (u64, bool)> {
         let counts = self.symbols.iter().map(|(symbol, known)| (*symbol, (known.unverified, known.verified)));
         counts.filter(|(_, (n, _))| *n > 0).collect()
+    }
+
+    /// Takes the levels per side that the venue confirms for a book of a connection.
+    pub fn confirm(&mut self, connection: u32, symbol: SymbolId, levels: u32) {
+        self.depths.insert((connection, symbol), levels);
+    }
+
+    /// Forgets what was confirmed on a connection, or on all.
+    pub fn lose(&mut self, connection: Option<u32>) {
+        self.depths.retain(|(other, _), _| connection.is_some_and(|connection| connection != *other));
     }
 
     /// Returns the check of a book message.
@@ -143,6 +160,12 @@ impl Known {
 }
 
 impl Check<'_> {
+    /// Returns the window of levels that the venue sends on a connection.
+    pub fn depth(&self, connection: u32) -> Option<Depth> {
+        let confirmed = self.checks.depths.get(&(connection, self.symbol));
+        self.depth.map(|declared| confirmed.map_or_else(|| declared.clone(), |levels| Depth::Levels(*levels)))
+    }
+
     /// Returns whether a book does not have the checksum of the message.
     #[inline]
     pub fn has_failed(&mut self, book: &mut BookAssembler, is_snapshot: bool) -> bool {
@@ -160,7 +183,7 @@ impl Check<'_> {
         expected: u32,
         is_snapshot: bool,
     ) -> bool {
-        let Checks { enabled, symbols, checker } = &mut *self.checks;
+        let Checks { enabled, symbols, checker, .. } = &mut *self.checks;
         let known = symbols.entry(self.symbol).or_default();
         let mut compare = |book: &BookAssembler| match rule.digits {
             _ if !enabled.load(Ordering::Relaxed) => Verified::Unknown,

@@ -77,6 +77,13 @@ impl Sink for FrameSink<'_> {
         true
     }
 
+    fn depth(&mut self, symbol: SymbolId, levels: u32) {
+        self.checks.confirm(self.connection, symbol, levels);
+        if let Some(books) = self.books.get_mut(&symbol) {
+            books.confirm_window(self.connection, levels);
+        }
+    }
+
     fn wanted_extension(&mut self, name: &str) -> bool {
         self.publisher.wanted_extension(name).is_some()
     }

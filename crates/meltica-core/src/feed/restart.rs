@@ -16,6 +16,7 @@ impl Feed {
     /// As [`Self::frame`]. The notices that were not dispatched are published before the next event.
     pub fn restart(&mut self, received_time: Nanos) -> Result<u32, NotDispatched> {
         self.connections.clear();
+        self.checks.lose(None);
         self.kept.forget(None, None);
         self.candles.forget(None, None);
         self.windows.lose(None);
@@ -38,6 +39,7 @@ impl Feed {
         if closed.is_last {
             return self.restart(received_time);
         }
+        self.checks.lose(Some(connection));
         self.kept.forget(Some(connection), None);
         self.candles.forget(Some(connection), None);
         self.windows.lose(Some(connection));

@@ -130,6 +130,15 @@ BOOK_UPDATE = Message(
 
 HEARTBEAT = Message(name="heartbeat", role="Control", matches=(one_of("channel", "heartbeat", "status"),))
 
+SUBSCRIBED = Message(
+    name="subscribed",
+    role="Control",
+    matches=(equals("method", "subscribe"), equals("result.channel", "book"), present("result.depth")),
+    symbol="result.symbol",
+    depth="result.depth",
+)
+"""The answer to a subscription of a book, which confirms its depth."""
+
 ANSWER = Message(name="method", role="Control", matches=(present("method"),))
 """Answers to requests, and pongs."""
 
@@ -139,6 +148,17 @@ ERROR = Message(name="error", role="Control", matches=(present("Error"),))
 KRAKEN = Codec(
     name="kraken",
     symbols=SymbolRule(separator="/"),
-    messages=(BOOK_UPDATE, *TRADES, TICKER, BOOK_SNAPSHOT, CANDLE, INSTRUMENTS, HEARTBEAT, ANSWER, ERROR),
+    messages=(
+        BOOK_UPDATE,
+        *TRADES,
+        TICKER,
+        BOOK_SNAPSHOT,
+        CANDLE,
+        INSTRUMENTS,
+        HEARTBEAT,
+        SUBSCRIBED,
+        ANSWER,
+        ERROR,
+    ),
 )
 """The declaration, for `meltica replay --codec kraken`."""

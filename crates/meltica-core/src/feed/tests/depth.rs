@@ -32,6 +32,14 @@ fn plane(covered: usize) -> Plane {
     spec.messages = vec![
         message("whole", Role::BookSnapshot, Some(SnapshotMode::Replaces)),
         message("change", Role::BookDiff, None),
+        MessageSpec {
+            name: "confirmed".into(),
+            role: Role::Control,
+            matches: vec![Match::Equals("t".into(), "confirmed".into())],
+            symbol: Some("s".into()),
+            depth: Some("n".into()),
+            ..MessageSpec::default()
+        },
     ];
     let mut plane = Plane::new();
     let publisher = Publisher::new(&plane.dispatcher, ProviderId::intern("feed-tests"));
@@ -175,6 +183,57 @@ fn a_checksum_shows_whether_a_level_fell_out_of_the_window() {
     let mut venue = venue(3, 3, 2);
     venue.sides[1] = asks;
     assert_eq!(run(&mut venue, &changes.map(|levels| (0, levels))), ([3, 3], 0));
+}
+
+fn confirm(plane: &mut Plane, levels: &str) {
+    let frame = format!(r#"{{"t":"confirmed","s":"BTCUSDT","n":{levels}}}"#);
+    assert_eq!(plane.feed.frame(frame.as_bytes(), 0).unwrap().control, 1);
+}
+
+#[test]
+fn a_depth_that_the_venue_confirms_is_no_guess() {
+    let bids = |plane: &mut Plane, frame: &str| match &plane.run(frame.as_bytes())[..] {
+        [item] => match &item.payload {
+            Payload::Book(book) => (book.bids.len(), book.bid_horizon.unwrap()),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    for (is_before, window) in [(true, 3), (true, 12), (false, 3), (false, 12)] {
+        let mut venue = venue(window, 0, 3);
+        let mut plane = plane(0);
+        if is_before {
+            confirm(&mut plane, &window.to_string());
+        }
+        bids(&mut plane, &venue.whole());
+        let better: Vec<_> = (101..107).map(|price| (price, 1)).collect();
+        venue.sides[1] = [(200, 1)].into();
+        bids(&mut plane, &venue.whole());
+        for level in &better[..5] {
+            bids(&mut plane, &venue.change(0, &[*level]).unwrap());
+        }
+        if !is_before {
+            confirm(&mut plane, &window.to_string());
+        }
+        let expected = if window == 3 { (3, 104) } else { (9, 98) };
+        assert_eq!(
+            bids(&mut plane, &venue.change(0, &better[5..]).unwrap()),
+            expected,
+            "{is_before} {window}"
+        );
+    }
+    // Other values than numbers of levels confirm nothing, and a lost connection has no depth.
+    let mut plane = plane(0);
+    for levels in ["0", "null", "\"3\"", "-1", "99999999999"] {
+        confirm(&mut plane, levels);
+    }
+    confirm(&mut plane, "12");
+    let events = plane.feed.restart(0).unwrap();
+    plane.read(events);
+    let mut venue = venue(12, 0, 3);
+    bids(&mut plane, &venue.whole());
+    assert_eq!(bids(&mut plane, &venue.change(0, &[(99, 0), (97, 1)]).unwrap()), (3, 97));
+    assert_eq!(bids(&mut plane, &venue.change(0, &[(99, 1)]).unwrap()), (3, 98), "97 may be there or not");
 }
 
 fn sessions() -> impl Strategy<Value = Vec<(usize, Vec<(i64, u64)>)>> {
