@@ -123,6 +123,36 @@ async def test_a_consumer_receives_the_events_since_it_was_added(world: World) -
     assert [each.consumer for each in await world.outbox.backlog()] == ["hook", "stream"]
 
 
+async def test_a_consumer_receives_only_the_types_that_it_was_added_for(world: World) -> None:
+    provider = "insert into meltica.providers (name, origin, adapter) values ('a', 'dynamic', 'fake')"
+
+    async def write() -> list[str]:
+        await world.writer.commit([event("risk", "global", kind, {}) for kind in ("risk.halted", "balance")])
+        world.query(provider)
+        world.query("delete from meltica.providers")
+        received = await world.outbox.claim("some")
+        await world.outbox.delivered("some", [each.id for each in received])
+        return [each.event_type for each in received]
+
+    await world.outbox.add_consumer("some", ["risk.halted", "provider.deleted"])
+    assert await write() == ["risk.halted", "provider.deleted"]
+    await world.outbox.add_consumer("some", ["provider.created"])
+    assert await write() == ["provider.created"]
+    await world.outbox.add_consumer("some", [])
+    assert await write() == []
+    await world.outbox.add_consumer("some")
+    assert await write() == ["risk.halted", "balance", "provider.created", "provider.deleted"]
+    assert len(await world.outbox.claim("hook")) == 16
+
+
+async def test_the_oldest_events_of_a_consumer_are_trimmed(world: World) -> None:
+    await world.writer.commit([event("risk", "global", "risk.halted", {"n": n}) for n in range(5)])
+    assert await world.outbox.trim("hook", 5) == 0
+    assert await world.outbox.trim("hook", 2) == 3
+    assert [each.payload["n"] for each in await world.outbox.claim("hook")] == [3, 4]
+    assert len(await world.outbox.claim("stream")) == 5
+
+
 @pytest.mark.parametrize(("kind", "key"), [("provider", "name"), ("instance", "id")])
 async def test_changes_of_states_are_events_of_their_transaction(world: World, kind: str, key: str) -> None:
     columns = "adapter" if kind == "provider" else "strategy, selector, scope, host"

@@ -1,6 +1,6 @@
 """The outbox: events that are committed with what they report, and delivered to named consumers.
 
-Each consumer receives each event that is committed after the consumer was added:
+Each consumer receives each event, of the types it was added for, that is committed after it was added:
 
 1. At least once, also when the consumer or the gateway is killed. The id of an event reveals repetitions.
 2. In the order of the ids, except for events that are delivered again.
@@ -10,6 +10,7 @@ Each consumer receives each event that is committed after the consumer was added
 A claim lasts for a lease. Events of a consumer that died are claimed again after it.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 
@@ -32,13 +33,13 @@ RETENTION = 24 * 3600.0
 INSERT_EVENTS = b"""
     insert into outbox (aggregate_type, aggregate_id, event_type, payload, headers)
     select aggregate_type, aggregate_id, event_type, payload, coalesce(headers, '{}')
-    from json_populate_recordset(null::outbox, %s) returning id
+    from json_populate_recordset(null::outbox, %s) returning id, event_type
 """
 INSERT_DELIVERIES = b"""
     insert into outbox_deliveries (consumer, event)
-    select name, id from outbox_consumers, new_outbox
+    select name, id from outbox_consumers, new_outbox where events is null or event_type = any(events)
 """
-"""Each consumer gets a delivery of each event that the same statement inserts as `new_outbox`."""
+"""Each consumer gets a delivery of each of its events that the same statement inserts as `new_outbox`."""
 
 _CLAIM = """
     with due as (
@@ -62,7 +63,8 @@ _FAILED = """
     update outbox_deliveries set
         last_error = %(error)s,
         dead = attempts >= %(attempts)s,
-        available_at = clock_timestamp() + make_interval(secs => least(2 ^ least(attempts, 20), 600))
+        available_at = clock_timestamp()
+            + make_interval(secs => least(2 ^ least(attempts, 20), 600) * (1 - random() / 5))
     where consumer = %(consumer)s and event = %(event)s
     returning dead
 """
@@ -81,6 +83,11 @@ _DEAD = """
 _BACKLOG = """
     select name, count(event) filter (where not dead), count(event) filter (where dead)
     from outbox_consumers left join outbox_deliveries on consumer = name group by name
+"""
+_TRIM = """
+    delete from outbox_deliveries where (consumer, event) in (
+        select consumer, event from outbox_deliveries where consumer = %s order by event desc offset %s
+    )
 """
 MARK_PRUNED: LiteralString = """
     update outbox_pruned set up_to = greatest(up_to, (select max(id) from pruned))
@@ -179,13 +186,18 @@ class Outbox:
         self._lease = lease
         self._max_attempts = max_attempts
 
-    async def add_consumer(self, name: str) -> None:
-        """Adds a consumer, which receives the events from now on; nothing changes if it exists.
+    async def add_consumer(self, name: str, events: Sequence[str] | None = None) -> None:
+        """Adds a consumer, which receives the events of these types, or all, from now on.
+
+        A consumer that exists keeps what waits for it, and receives these types from now on.
 
         Raises DatabaseUnavailable if a transaction that writes events does not end.
         """
         async with self._database.connection() as connection:
-            found = await connection.execute("select from outbox_consumers where name = %s", [name])
+            types = None if events is None else sorted(events)
+            found = await connection.execute(
+                "update outbox_consumers set events = %s where name = %s", [types, name]
+            )
             if found.rowcount:
                 return
             try:
@@ -195,7 +207,8 @@ class Outbox:
                     await connection.execute("set local lock_timeout = '1s'")
                     await connection.execute("lock table outbox in share row exclusive mode")
                     await connection.execute(
-                        "insert into outbox_consumers (name) values (%s) on conflict do nothing", [name]
+                        "insert into outbox_consumers (name, events) values (%s, %s) on conflict do nothing",
+                        [name, types],
                     )
             except LockNotAvailable:
                 text = "a transaction that writes events does not end; retry later"
@@ -224,7 +237,10 @@ class Outbox:
             await connection.execute(_DELIVERED, {"consumer": consumer, "events": events})
 
     async def failed(self, consumer: str, event: int, error: str) -> bool:
-        """Postpones an event, at first by 2 s, at most by 10 min; returns whether it became a dead letter."""
+        """Postpones an event; returns whether it became a dead letter.
+
+        By 2 s at first, twice as much each time, at most by 10 min; up to a fifth less, at random.
+        """
         values = {
             "consumer": consumer,
             "event": event,
@@ -234,6 +250,11 @@ class Outbox:
         async with self._database.connection() as connection:
             row = await (await connection.execute(_FAILED, values)).fetchone()
         return row is not None and bool(row[0])
+
+    async def trim(self, consumer: str, keep: int) -> int:
+        """Lets a consumer never receive its oldest events but the last `keep`; returns how many."""
+        async with self._database.connection() as connection:
+            return (await connection.execute(_TRIM, [consumer, keep])).rowcount
 
     async def dead_letters(self, consumer: str, limit: int = 100) -> list[Delivery]:
         """Returns the events that a consumer gave up on, oldest first."""
