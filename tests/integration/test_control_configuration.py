@@ -201,8 +201,8 @@ def test_a_change_and_its_audit_are_one_transaction(control: Running) -> None:
         ({"apiServer": 5}, {"apiServer"}),
         ({"apiServer": {"hosts": ["a/b"]}}, {"apiServer.hosts[0]"}),
         (
-            {"telemetry": {"serviceName": "", "enableMetrics": 1.5}},
-            {"telemetry.serviceName", "telemetry.enableMetrics"},
+            {"telemetry": {"serviceName": "", "enableMetrics": 1.5, "otlpEndpoint": "grpc://a:4317"}},
+            {"telemetry.serviceName", "telemetry.enableMetrics", "telemetry.otlpEndpoint"},
         ),
         ({"providers": {}, "lambdas": []}, {"providers", "lambdas"}),
         ({"pools": {"event": {"size": 0}}}, {"pools.event.size"}),
@@ -284,14 +284,12 @@ def test_what_equals_the_file_is_not_stored(control: Running) -> None:
 
 
 def test_keys_without_effect_need_no_restart(control: Running) -> None:
-    shown = ok(
-        put(control, {"pools": {"event": {"size": 9}}, "telemetry": {"otlpEndpoint": "collector:4317"}})
-    )
+    shown = ok(put(control, {"pools": {"event": {"size": 9}}, "strategies": {"requireRegistry": True}}))
     assert shown["restartRequired"] == []
     assert shown["config"]["pools"]["event"]["size"] == 9
     assert [each.partition(" ")[0] for each in shown["warnings"]] == [
         "`pools.event`",
-        "`telemetry.otlpEndpoint`",
+        "`strategies.requireRegistry`",
     ]
 
 

@@ -57,7 +57,7 @@ EXPECTED: Final[Values] = {
     "telemetry.otlpInsecure": False,
     "telemetry.enableMetrics": True,
 }
-"""Keys without effect that existing clients require, and their values while they are not given."""
+"""Keys that existing clients require, and their values while they are not given."""
 
 Found = list[tuple[Loc, str]]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from meltica._core import SlowDelivery as CoreDelivery
     from meltica.persistence.stores.trading.loaders import StoredOrder
     from meltica.persistence.stores.trading.queries import StoredFill, StoredRefusal
-    from meltica.persistence.stores.trading.rows import Trigger
+    from meltica.persistence.stores.trading.rows import FillRow, Trigger
 
 MS = 10**6
 SPANS = {
@@ -47,12 +47,12 @@ _TIMED = frozenset({"received", "filled", "ended"})
 """Steps whose time is not the latency of the order: the way of the event, and how long the order was open."""
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """A step, and its time in ns."""
 
     step: str
     at: int
-    fill: "StoredFill | None" = None
+    fill: "FillRow | None" = None
 
 
 def trace_of(
@@ -82,6 +82,11 @@ def trace_of(
     )
 
 
+def points_of(order: "StoredOrder", fills: Sequence["FillRow"]) -> Iterator[Point]:
+    """Yields the steps of an order, from its event on."""
+    yield from (*_of_event(order.trigger), *_of_callback(order.trigger), *_points(order, fills))
+
+
 def deliveries_of(found: "Sequence[CoreDelivery]") -> SlowDeliveries:
     """Returns the slowest deliveries, the slowest first."""
     deliveries = [
@@ -101,17 +106,17 @@ def deliveries_of(found: "Sequence[CoreDelivery]") -> SlowDeliveries:
 def _delivered(each: "CoreDelivery") -> Iterator[TraceStep]:
     before: int | None = None
     at = each.dispatched_time
-    points = [] if each.venue_time is None else [_Point("venue", each.venue_time)]
-    points += [_Point("received", each.received_time), _Point("dispatched", at)]
+    points = [] if each.venue_time is None else [Point("venue", each.venue_time)]
+    points += [Point("received", each.received_time), Point("dispatched", at)]
     for name in ("read", "callback", "returned"):
         at += getattr(each, f"{name}_ns")
-        points.append(_Point(name, at))
+        points.append(Point(name, at))
     for point in points:
         yield _step(point, before)
         before = point.at
 
 
-def _steps(trigger: "Trigger | None", points: Iterator[_Point]) -> Iterator[TraceStep]:
+def _steps(trigger: "Trigger | None", points: Iterator[Point]) -> Iterator[TraceStep]:
     before: int | None = None
     for point in (*_of_event(trigger), *_of_callback(trigger), *points):
         yield _step(point, before)
@@ -121,7 +126,7 @@ def _steps(trigger: "Trigger | None", points: Iterator[_Point]) -> Iterator[Trac
             before = trigger.event.received_at
 
 
-def _step(point: _Point, before: int | None) -> TraceStep:
+def _step(point: Point, before: int | None) -> TraceStep:
     fill = point.fill
     return TraceStep(
         step=point.step,
@@ -134,46 +139,46 @@ def _step(point: _Point, before: int | None) -> TraceStep:
     )
 
 
-def _of_event(trigger: "Trigger | None") -> Iterator[_Point]:
+def _of_event(trigger: "Trigger | None") -> Iterator[Point]:
     """Yields the steps by the wall clock."""
     if trigger is not None and (event := trigger.event) is not None:
         if event.venue_time is not None:
-            yield _Point("venue", event.venue_time)
-        yield _Point("received", event.received_time)
+            yield Point("venue", event.venue_time)
+        yield Point("received", event.received_time)
 
 
-def _of_callback(trigger: "Trigger | None") -> Iterator[_Point]:
+def _of_callback(trigger: "Trigger | None") -> Iterator[Point]:
     """Yields the steps by the clock of trading, up to the callback."""
     if trigger is None:
         return
     if (event := trigger.event) is not None:
-        yield _Point("dispatched", event.dispatched_at)
-        yield _Point("read", event.read_at)
-    yield _Point("callback", trigger.callback_at)
+        yield Point("dispatched", event.dispatched_at)
+        yield Point("read", event.read_at)
+    yield Point("callback", trigger.callback_at)
 
 
-def _points(order: "StoredOrder", fills: Sequence["StoredFill"]) -> Iterator[_Point]:
+def _points(order: "StoredOrder", fills: Sequence["FillRow"]) -> Iterator[Point]:
     """Yields the steps of an order from the request on."""
-    yield _Point("intent", order.intent_at)
+    yield Point("intent", order.intent_at)
     # Earlier versions did not measure it: both had one reading of the clock.
     if order.approved_at is not None and order.approved_at != order.intent_at:
-        yield _Point("approved", order.approved_at)
+        yield Point("approved", order.approved_at)
     for step in ("committed", "sent", "acknowledged"):
         at: int | None = getattr(order, f"{step}_at")
         if at is not None:
-            yield _Point(step, at)
+            yield Point(step, at)
     booked = [(each.booked_at, each.report, each) for each in fills if each.booked_at is not None]
     for at, _, fill in sorted(booked, key=lambda each: each[:2]):
-        yield _Point("filled", at, fill)
+        yield Point("filled", at, fill)
     # A filled order has ended with its last fill.
     if order.ended_at is not None and not (order.state is OrderState.FILLED and booked):
-        yield _Point("ended", order.ended_at)
+        yield Point("ended", order.ended_at)
 
 
-def _refused(refusal: "StoredRefusal") -> Iterator[_Point]:
+def _refused(refusal: "StoredRefusal") -> Iterator[Point]:
     if refusal.intent_at is not None:
-        yield _Point("intent", refusal.intent_at)
-    yield _Point("refused", refusal.refused_at)
+        yield Point("intent", refusal.intent_at)
+    yield Point("refused", refusal.refused_at)
 
 
 def _event(trigger: "Trigger | None") -> TraceEvent | UnsetType:

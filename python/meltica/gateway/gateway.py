@@ -18,6 +18,7 @@ from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.dynamic import DynamicInstances, DynamicProviders, NonblockingProviders
 from meltica.gateway.limits import load_limits
 from meltica.gateway.metrics import gateway_metrics
+from meltica.gateway.otlp import Telemetry
 from meltica.gateway.processors import default_spin, processors
 from meltica.gateway.readiness import Readiness
 from meltica.gateway.recovery import StateRecovery
@@ -101,6 +102,7 @@ class Gateway:
         self.metrics = MetricRegistry()
         self.trading: GatewayTrading | None = None
         """None before the stores are loaded."""
+        self.telemetry: Telemetry | None = None
         self.left_behind: list[str] = []
         """Components that did not stop in time."""
         self.failed_part: str | None = None
@@ -232,6 +234,8 @@ class Gateway:
         """Applies settings that need no restart; the parts read the others when they start."""
         self.settings = settings
         set_level(settings.log.level)
+        if self.telemetry is not None:
+            self.telemetry.apply(settings)
 
     async def _load(self) -> None:
         providers = ProviderStore(self.database, self.lock)
@@ -393,6 +397,10 @@ class Gateway:
         self._shutdown.append(ShutdownStep("retention", retention.stop, 0.1))
         await retention.start()
         self.metrics.register(trading_metrics(trading))
+        self.telemetry = Telemetry(self.database, self.metrics, self.loaded.environment)
+        self.metrics.register(self.telemetry.counts.source)
+        self._shutdown.append(ShutdownStep("telemetry", self.telemetry.stop, 1.0))
+        await self.telemetry.begin(self.settings)
 
     async def _begin_instances(self) -> None:
         trading = self.trading

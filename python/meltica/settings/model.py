@@ -10,12 +10,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from meltica.http.spec import ApiServerSettings
 from meltica.runtime.backoff import RestartPolicy
 from meltica.settings.entries import LambdaEntry, ProviderEntry
+from meltica.telemetry.otlp.target import EXPECTED, is_endpoint
 from meltica.trading.risk.limits import GlobalRiskLimits
 from meltica.validation.models import fault
 from meltica.validation.section import MAX_BUFFER, Name, NoEffect, Positive, Section
 from meltica.validation.units import Duration, Size, format_duration
-
-_NO_OTLP = "metrics are served at /metrics; OTLP export is not implemented yet"
 
 
 def _lower(value: object) -> object:
@@ -159,10 +158,20 @@ class TelemetrySettings(Section):
     """Metrics and traces of the gateway."""
 
     service_name: str = Field(default="meltica", min_length=1)
-    """Service name in metrics and traces."""
-    otlp_endpoint: Annotated[str | None, NoEffect(_NO_OTLP)] = None
-    otlp_insecure: Annotated[bool | None, NoEffect(_NO_OTLP)] = None
-    enable_metrics: Annotated[bool | None, NoEffect(_NO_OTLP)] = None
+    """Service name in metrics and traces; by default OTEL_SERVICE_NAME, if that is set."""
+    otlp_endpoint: str | None = None
+    """Collector that receives traces and metrics by OTLP over HTTP; default OTEL_EXPORTER_OTLP_ENDPOINT."""
+    otlp_insecure: bool | None = None
+    """Whether an endpoint without a scheme has no TLS; by default OTEL_EXPORTER_OTLP_INSECURE."""
+    enable_metrics: bool | None = None
+    """Whether metrics are exported, too; by default, unless OTEL_METRICS_EXPORTER is `none`."""
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value and not is_endpoint(value):
+            raise fault(EXPECTED)
+        return value
 
 
 class StrategiesSettings(Section):

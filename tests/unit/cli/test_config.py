@@ -83,11 +83,8 @@ def test_check_loads_the_strategies(file: Path) -> None:
 
 
 def test_check_without_faults(file: Path) -> None:
-    file.write_text("telemetry: {enableMetrics: true}\n")
-    warning = (
-        "`telemetry.enableMetrics` (line 1) has no effect: metrics are served at /metrics; OTLP export"
-        " is not implemented yet"
-    )
+    file.write_text("strategies: {requireRegistry: true}\n")
+    warning = "`strategies.requireRegistry` (line 1) has no effect: strategies are files or entry points"
     result = invoke("config", "check", "--config", file)
     assert (result.return_value, result.stdout, result.stderr) == (
         0,

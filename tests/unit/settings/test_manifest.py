@@ -314,9 +314,6 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
         "eventbus.fanoutWorkers",
         "pools.event",
         "pools.orderRequest",
-        "telemetry.otlpEndpoint",
-        "telemetry.otlpInsecure",
-        "telemetry.enableMetrics",
         "strategies.requireRegistry",
     }
     idle = {key for key, has_no_effect in walk(Settings) if has_no_effect}
@@ -330,6 +327,9 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
         "hosts.spin",
         "log.file",
         "strategies.directory",
+        "telemetry.otlpEndpoint",
+        "telemetry.otlpInsecure",
+        "telemetry.enableMetrics",
     }
     unset |= {f"risk.{key}" for key, field in keys(GlobalRiskLimits).items() if field.default is None}
     loaded, defaults = everything.settings.model_dump(by_alias=True), Settings().model_dump(by_alias=True)

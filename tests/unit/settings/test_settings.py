@@ -307,22 +307,17 @@ def test_keys_without_effect_cause_warnings(loaded: Load) -> None:
         pools:
           event: {size: 8192}
           orderRequest: {size: 1, waitQueueSize: 0}
-        telemetry: {otlpEndpoint: localhost:4318, otlpInsecure: true}
-        strategies: {requireRegistry: false}
         """,
-        MELTICA_TELEMETRY__ENABLEMETRICS="true",
+        MELTICA_STRATEGIES__REQUIREREGISTRY="false",
     )
-    otlp = "metrics are served at /metrics; OTLP export is not implemented yet"
     grows = "pools grow with the lambdas that run; pools.maxBytes limits them"
     assert sorted(result.warnings) == sorted(
         [
             "`eventbus.fanoutWorkers` (line 1) has no effect: events are queued without worker threads",
             f"`pools.event` (line 3) has no effect: {grows}",
             f"`pools.orderRequest` (line 4) has no effect: {grows}",
-            f"`telemetry.otlpEndpoint` (line 5) has no effect: {otlp}",
-            f"`telemetry.otlpInsecure` (line 5) has no effect: {otlp}",
-            f"`telemetry.enableMetrics` (MELTICA_TELEMETRY__ENABLEMETRICS) has no effect: {otlp}",
-            "`strategies.requireRegistry` (line 6) has no effect: strategies are files or entry points",
+            "`strategies.requireRegistry` (MELTICA_STRATEGIES__REQUIREREGISTRY) has no effect:"
+            " strategies are files or entry points",
         ]
     )
 
