@@ -140,7 +140,9 @@ impl Feed {
             decoder.set_category(category);
         }
         let unknown_enums = decoder.unknown_enums();
-        self.connections.select(connection);
+        if self.connections.select(connection) {
+            self.windows.open(received_time);
+        }
         let mut sink = FrameSink {
             codec: &codec,
             publisher: &mut self.publisher,

@@ -293,14 +293,14 @@ impl PyProducer {
     ) -> PyResult<u32> {
         py.detach(|| {
             let mut feed = self.feed.lock();
-            if forget_ids {
-                feed.forget_ids();
-            }
             let received_time = received_time.unwrap_or_else(clock::wall);
             let n = match connection {
                 Some(connection) => feed.restart_connection(connection, received_time),
                 None => feed.restart(received_time),
             };
+            if forget_ids {
+                feed.forget_ids();
+            }
             feed.flush();
             n.map_err(|error| self.raised(error))
         })

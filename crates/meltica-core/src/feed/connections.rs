@@ -31,20 +31,20 @@ fn bit(kind: Kind, symbol: SymbolId) -> Option<(usize, u64)> {
 }
 
 impl Connections {
-    /// Selects the connection of the next messages.
+    /// Selects the connection of the next messages. Returns whether it was opened with them.
     #[inline]
-    pub fn select(&mut self, number: u32) {
-        if self.open.get(self.current).is_none_or(|connection| connection.number != number) {
-            self.find(number);
-        }
+    pub fn select(&mut self, number: u32) -> bool {
+        self.open.get(self.current).is_none_or(|connection| connection.number != number) && self.find(number)
     }
 
     #[cold]
-    fn find(&mut self, number: u32) {
-        self.current = self.open.iter().position(|other| other.number == number).unwrap_or_else(|| {
+    fn find(&mut self, number: u32) -> bool {
+        let found = self.open.iter().position(|other| other.number == number);
+        self.current = found.unwrap_or_else(|| {
             self.open.push(Connection { number, received: Vec::new(), numbers: Numbers::default() });
             self.open.len() - 1
         });
+        found.is_none()
     }
 
     /// Notes market data of the current connection.

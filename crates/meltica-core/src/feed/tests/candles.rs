@@ -148,3 +148,31 @@ fn a_candle_is_closed_with_its_values_of_while_nobody_read() {
     plane.feed.publisher = wanted;
     assert_eq!(candles(plane, 0, &frame(&[(1, 1)])), [(0, 5, true), (1, 1, false)]);
 }
+
+#[test]
+fn a_candle_far_in_the_future_closes_no_later_ones() {
+    let plane = &mut plane();
+    candles(plane, 0, &frame(&[(0, 1)]));
+    assert_eq!(candles(plane, 0, &frame(&[(900_000, 1)])), [(0, 1, true), (900_000, 1, false)]);
+    assert_eq!(candles(plane, 0, &frame(&[(1, 1)])), [(1, 1, false)]);
+    assert_eq!(candles(plane, 0, &frame(&[(1, 2)])), [(1, 2, false)]);
+    assert_eq!(candles(plane, 0, &frame(&[(2, 1)])), [(1, 2, true), (2, 1, false)]);
+}
+
+#[test]
+fn closed_candles_of_a_slower_connection_are_not_repeated() {
+    let plane = &mut Plane::new();
+    let mut closed = |connection: u32, minute: u64| {
+        let start = 1_700_000_040_000 + minute * 60_000;
+        let frame = format!(
+            r#"{{"e":"kline","E":1,"s":"BTCUSDT","k":{{"t":{start},"T":{},"i":"1m","o":"1","c":"1","h":"1","l":"1","v":"1","x":true}}}}"#,
+            start + 59_999
+        );
+        let events = plane.feed.frame_from(Source::Stream, connection, frame.as_bytes(), 0).unwrap().events;
+        plane.read(events).len()
+    };
+    for minute in 0..40 {
+        assert_eq!(closed(0, minute), 1);
+        assert_eq!(minute.checked_sub(10).map_or(0, |minute| closed(1, minute)), 0);
+    }
+}

@@ -60,7 +60,11 @@ fn trades_of_a_snapshot_are_dropped_on_the_first_connection_and_missed_ones_are_
     assert!(history(&mut plane, 0, 1..=5).is_empty(), "they are older than the subscription");
     assert!(trade(&mut plane, 0, "trade", 5, 5).is_empty(), "it was in the snapshot");
     assert_eq!(trade(&mut plane, 0, "trade", 6, 6), ["6"]);
-    assert!(history(&mut plane, 0, 4..=7).is_empty(), "the connection is still the first");
+    assert_eq!(
+        history(&mut plane, 0, 4..=7),
+        ["7 late"],
+        "it was lost, and the connection was subscribed again"
+    );
     for connection in [None, Some(0)] {
         lose(&mut plane, connection);
         let last = if connection.is_none() { 9 } else { 11 };
@@ -69,7 +73,7 @@ fn trades_of_a_snapshot_are_dropped_on_the_first_connection_and_missed_ones_are_
     }
     assert_eq!(trade(&mut plane, 0, "trade", 12, 12), ["12"]);
     let stats = &plane.feed.stats;
-    assert_eq!((stats.history.get(), stats.late.get(), stats.duplicates.get()), (6, 4, 10));
+    assert_eq!((stats.history.get(), stats.late.get(), stats.duplicates.get()), (8, 5, 7));
 }
 
 #[test]
@@ -78,9 +82,32 @@ fn a_second_connection_delivers_what_the_first_one_missed() {
     assert_eq!(trade(&mut plane, 1, "trade", 1, 1), ["1"]);
     assert_eq!(history(&mut plane, 2, 1..=2), ["2 late"]);
     assert!(trade(&mut plane, 1, "trade", 2, 2).is_empty());
-    assert!(history(&mut plane, 1, 3..=3).is_empty(), "the first connection goes on");
-    lose(&mut plane, Some(2));
-    assert!(history(&mut plane, 1, 4..=4).is_empty());
+    assert_eq!(history(&mut plane, 1, 0..=3), ["3 late"], "0 is older than the first trade");
+    assert!(trade(&mut plane, 2, "trade", 3, 3).is_empty());
+}
+
+#[test]
+fn a_trade_dropped_in_a_history_is_delivered_by_a_connection_that_was_subscribed_before() {
+    let mut plane = plane(true);
+    assert!(history(&mut plane, 0, 1..=4).is_empty());
+    assert!(history(&mut plane, 1, 1..=3).is_empty());
+    assert_eq!(trade(&mut plane, 1, "trade", 4, 4), ["4"]);
+    assert!(trade(&mut plane, 0, "trade", 4, 4).is_empty());
+    assert_eq!(history(&mut plane, 0, 3..=5), ["5 late"], "the other connection is slower");
+    assert!(trade(&mut plane, 1, "trade", 5, 5).is_empty());
+    assert_eq!(trade(&mut plane, 0, "trade", 6, 6), ["6"]);
+}
+
+#[test]
+fn a_symbol_without_trades_before_a_reconnect_misses_none_of_while_it_was_lost() {
+    for connection in [None, Some(0)] {
+        let mut plane = plane(true);
+        plane.feed.forget_ids();
+        plane.feed.windows.open(1_723_161_255_342_000_000 + 4_000_000);
+        lose(&mut plane, connection);
+        assert_eq!(history(&mut plane, 0, 1..=6), ["6 late", "5 late", "4 late"]);
+        assert_eq!(trade(&mut plane, 0, "trade", 7, 7), ["7"]);
+    }
 }
 
 #[test]
@@ -100,8 +127,8 @@ fn a_restart_of_the_ids_is_reported_and_counted() {
     for id in 5000..5010 {
         assert_eq!(trade(&mut plane, 0, "trade", id, id).len(), 1);
     }
-    assert!(trade(&mut plane, 0, "trade", 1, 6000).is_empty());
-    assert!(trade(&mut plane, 0, "trade", 2, 6001).is_empty());
+    assert_eq!(trade(&mut plane, 0, "trade", 1, 6000), ["1"]);
+    assert!(trade(&mut plane, 0, "trade", 5000, 6001).is_empty(), "the id is known");
     assert_eq!(trade(&mut plane, 0, "trade", 3, 6002), ["ids_restarted", "3"]);
     assert_eq!(trade(&mut plane, 0, "trade", 4, 6003), ["4"]);
     assert_eq!(plane.feed.stats.id_restarts.get(), 1);
