@@ -72,7 +72,7 @@ def test_checksums_are_verified_or_not_without_a_restart(
     control.until(lambda: counts(control)[1] > 5)
     assert counts(control)[0] == failed
     metrics = control.client.get("/metrics").text
-    metric = r'meltica_provider_checksums_total\{outcome="unverified",provider="sums"\} [1-9]'
+    metric = r'meltica_provider_checksums_total\{provider="sums",outcome="unverified"\} [1-9]'
     assert re.search(metric, metrics), "unverified checksums are not counted"
     assert ok(control.client.get(PATH))["settings"]["checksum"] == "off"
     change_of = ok(control.client.get("/audit", params={"subject": "sums", "limit": 1}))["entries"][0]

@@ -46,8 +46,8 @@ def test_rest_schemas(schema: type, states: type[StrEnum]) -> None:
     [
         ("gateway.md", "| providers |", ProviderState),
         ("gateway.md", "| lambdas |", InstanceState),
-        ("telemetry.md", "`meltica_provider_state`", ProviderState),
-        ("telemetry.md", "`meltica_lambda_state`", InstanceState),
+        ("TELEMETRY_POINTS.md", "`meltica_provider_state`", ProviderState),
+        ("TELEMETRY_POINTS.md", "`meltica_lambda_state`", InstanceState),
     ],
 )
 def test_docs(page: str, line: str, states: type[StrEnum]) -> None:

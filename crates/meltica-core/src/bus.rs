@@ -36,6 +36,7 @@
 
 mod admission;
 mod conflation_cell;
+mod depth;
 mod extensions;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -21,6 +21,7 @@ use crate::bus::{Queue, QueueOptions, Reader, Waker, Watermark};
 use crate::event::Kind;
 use crate::filter::Filter;
 use crate::janitor;
+use crate::metrics::Distribution;
 use crate::names::{ProviderId, SymbolId};
 use crate::pool::{NoCapacity, Pools};
 use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, lock};
@@ -268,6 +269,15 @@ impl Dispatcher {
         let mut registry = lock(&self.registry);
         registry.provider(provider).list(symbols);
         self.next_version();
+    }
+
+    /// Returns how many queues the events of each provider went to.
+    pub fn fanouts(&self) -> Vec<(ProviderId, Distribution)> {
+        let registry = lock(&self.registry);
+        let of = |(id, routes): (&ProviderId, &Arc<ProviderRoutes>)| {
+            (*id, Distribution::of_fanout(routes.fanout()))
+        };
+        registry.providers.iter().map(of).collect()
     }
 
     /// Returns the number of symbols of a provider's instrument list, or `None` if it has listed none.

@@ -20,6 +20,7 @@ pub mod intents;
 mod janitor;
 #[cfg(all(test, loom))]
 mod loom_tests;
+pub mod metrics;
 pub mod names;
 pub mod pool;
 pub mod quotes;

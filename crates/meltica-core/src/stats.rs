@@ -114,6 +114,37 @@ impl Histogram {
     }
 }
 
+/// The bounds of the numbers of queues: the powers of two up to 512.
+pub const FANOUT_BOUNDS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+
+/// How many queues events went to. Only one thread at a time may write.
+#[derive(Debug, Default)]
+pub struct Fanout {
+    cells: [Counter; FANOUT_BOUNDS.len() + 1],
+    sum: Counter,
+}
+
+impl Fanout {
+    /// Counts an event of `queues`, of which there is at least one.
+    #[inline]
+    pub fn record(&self, queues: usize) {
+        let cell = usize::BITS - (queues - 1).leading_zeros();
+        self.cells[(cell as usize).min(FANOUT_BOUNDS.len())].bump(1);
+        self.sum.bump(queues as u64);
+    }
+
+    /// Returns the number of events of at most so many queues as each of [`FANOUT_BOUNDS`], the sum of all queues, and
+    /// the number of events.
+    pub fn cumulative(&self) -> ([u64; FANOUT_BOUNDS.len()], u64, u64) {
+        let (mut counts, mut below) = ([0; FANOUT_BOUNDS.len()], 0);
+        for (count, cell) in counts.iter_mut().zip(&self.cells) {
+            below += cell.get();
+            *count = below;
+        }
+        (counts, self.sum.get(), below + self.cells[FANOUT_BOUNDS.len()].get())
+    }
+}
+
 /// A summary of a histogram, ns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
@@ -185,6 +216,19 @@ mod tests {
             }
             prop_assert_eq!(sum, values.iter().sum::<u64>());
             prop_assert_eq!(total, values.len() as u64);
+        }
+
+        #[test]
+        fn prop_fanouts_are_exact(values in proptest::collection::vec(1usize..2000, 0..100)) {
+            let fanout = Fanout::default();
+            for value in &values {
+                fanout.record(*value);
+            }
+            let (counts, sum, total) = fanout.cumulative();
+            for (count, bound) in counts.into_iter().zip(FANOUT_BOUNDS) {
+                prop_assert_eq!(count, values.iter().filter(|value| **value as u64 <= bound).count() as u64);
+            }
+            prop_assert_eq!((sum, total), (values.iter().sum::<usize>() as u64, values.len() as u64));
         }
 
         #[test]

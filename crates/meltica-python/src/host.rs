@@ -345,6 +345,16 @@ impl HostShared {
         clock::elapsed_ns(self.started.load(Ordering::Relaxed), clock::ticks())
     }
 
+    /// Returns how many events were dispatched since the last one that the host has handled; 0 while it is idle, that is
+    /// without a callback that runs and without events that wait.
+    pub fn backlog(&self, waits: bool) -> u64 {
+        if !waits && self.current.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let done = self.done.load(Ordering::Acquire);
+        self.core.dispatcher.watermark().saturating_sub(done)
+    }
+
     /// Returns the id of the instance whose callback has blocked the thread for too long, as the watch found it.
     pub fn blocked(&self) -> Option<String> {
         self.find(self.blocked.load(Ordering::Acquire)).map(|instance| instance.id.clone())

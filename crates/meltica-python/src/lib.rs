@@ -29,6 +29,7 @@ mod instance;
 mod intents;
 mod locks;
 mod market;
+mod metrics;
 mod payload;
 mod producer;
 mod quotes;
@@ -52,7 +53,7 @@ use pyo3::prelude::*;
 mod _core {
     use super::{
         add_part, benchmark, book, change, codec, core, errors, events, exit, filter, host, instance,
-        intents, market, producer, quotes, simulator, stats, symbols, watch,
+        intents, market, metrics, producer, quotes, simulator, stats, symbols, watch,
     };
     use pyo3::prelude::*;
 
@@ -74,6 +75,7 @@ mod _core {
         quotes::register(module)?;
         symbols::register(module)?;
         stats::register(module)?;
+        metrics::register(module)?;
         watch::register(module)?;
         add_part(module, "events", events::DOC, &[events::register, book::register])?;
         add_part(module, "account", events::ACCOUNT_DOC, &[events::register_account])?;

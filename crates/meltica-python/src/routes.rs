@@ -100,6 +100,21 @@ impl Routes {
         by_kind
     }
 
+    /// Returns the number of symbols for which the queue has no room.
+    pub fn left_out_symbols(&self) -> usize {
+        self.queue.left_out().len()
+    }
+
+    /// Returns the number of events that wait in the queue, without those of conflated kinds.
+    pub fn waiting(&self) -> u64 {
+        self.queue.waiting()
+    }
+
+    /// Returns whether an event waits in the queue, of any kind.
+    pub fn has_waiting(&self) -> bool {
+        self.queue.has_waiting()
+    }
+
     /// Returns whether the queue has left out symbols or lacks the room to admit them.
     pub fn lacks_room(&self) -> bool {
         self.queue.lacks_room()

@@ -14,7 +14,7 @@ pub type Counts = ([u64; BOUNDS.len()], u64, u64);
 
 /// A histogram of durations, with the bounds `HISTOGRAM_BOUNDS_NS`. Only one thread at a time may record.
 #[pyclass(module = "meltica._core", name = "Histogram", frozen, immutable_type)]
-pub struct PyHistogram(Histogram);
+pub struct PyHistogram(pub Histogram);
 
 #[pymethods]
 impl PyHistogram {

@@ -3,10 +3,10 @@
 Events, the account's events, the simulator and the benchmarks are submodules; all of their names are here too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from os import PathLike
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
+from typing import Any, Final, Literal, Protocol, Self, SupportsFloat, TypeAlias, final
 
 from meltica._core.account import BalanceUpdate, ExecReport, RiskControl
 from meltica._core.benchmarks import (
@@ -63,6 +63,7 @@ __all__ = [
     "MarketState",
     "MatchingEngine",
     "MelticaError",
+    "Metrics",
     "PriceLevel",
     "Producer",
     "Quotes",
@@ -87,6 +88,8 @@ __all__ = [
     "canonical_symbol",
     "check_filter",
     "is_currency",
+    "metrics_families",
+    "metrics_text",
     "read_line",
     "stamp_fault",
 ]
@@ -101,6 +104,8 @@ BUILD_TARGET: Final[str]
 
 _Route: TypeAlias = tuple[str, str, str | None]
 _Histogram: TypeAlias = tuple[list[int], int, int]
+_Distribution: TypeAlias = tuple[list[float], list[int], int, float]
+_MetricFamily: TypeAlias = tuple[str, str, str, list[str], list[tuple[list[str], float | _Distribution]]]
 
 KINDS: Final[tuple[str, ...]]
 """The event kinds that can be subscribed to."""
@@ -609,6 +614,31 @@ class Histogram:
         """Returns the number of values below each of `HISTOGRAM_BOUNDS_NS`, the sum of all values in ns, and their number."""
 
 @final
+class Metrics:
+    """Families of metrics, which are read when their text is written."""
+
+    def __new__(
+        cls,
+        kind: Literal["counter", "gauge", "histogram"],
+        name: str,
+        help: str,
+        labels: Sequence[str],
+        rows: Iterable[tuple[tuple[str, ...], SupportsFloat | Histogram | str]],
+        states: Sequence[str] = ...,
+    ) -> Self:
+        """Makes a `counter`, `gauge` or `histogram` from rows: (value of each label, number or histogram).
+
+        With `states`, the value of each row is one of them, and the family has a series per state, which is 1 for that of
+        the row. Raises `ValueError` for another type, and for rows of other lengths.
+        """
+    @staticmethod
+    def of_core(core: Core) -> Metrics:
+        """Returns the families of the data plane: dispatch, pools and the feeds of providers."""
+    @staticmethod
+    def of_lambdas(instances: Sequence[tuple[str, Instance]]) -> Metrics:
+        """Returns the families of instances: events, queues, callbacks and latencies, with the label `lambda`."""
+
+@final
 class SlowDelivery:
     """One delivery that was among the slowest of the last minute."""
 
@@ -784,3 +814,18 @@ class Instance:
 
         Each is (number of values below each of `HISTOGRAM_BOUNDS_NS`, sum of all values in ns, their number).
         """
+
+def metrics_text(metrics: Sequence[Metrics], *, limit: int = 20_000, openmetrics: bool = False) -> str:
+    """Returns the text of a scrape, in the format of Prometheus or of `OpenMetrics`, with at most `limit` series.
+
+    The series beyond the limit, first those of histograms, are summed into ones whose labels are `overflow`, except for
+    those labels whose values the program defines. Counts of the core and histograms are read, and the text is written,
+    without the interpreter.
+    """
+
+def metrics_families(metrics: Sequence[Metrics], *, limit: int = 20_000) -> list[_MetricFamily]:
+    """Returns the families of a scrape: type, name, help, names of the labels, and rows of their values and a number, or of
+    a histogram (bounds, number of values up to each bound, number of all values, their sum).
+
+    A counter is named without `_total`. `limit` is as of `metrics_text`.
+    """

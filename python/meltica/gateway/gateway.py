@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from meltica._core import Core, Watch
+from meltica._core import Core, Metrics, Watch
 from meltica.gateway.access import GatewayAccess
 from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.dynamic import DynamicInstances, DynamicProviders, NonblockingProviders
@@ -55,7 +55,6 @@ from meltica.settings.declarations import Declarations
 from meltica.settings.provider_declarations import ProviderDeclarations
 from meltica.settings.runtime import RuntimeConfiguration
 from meltica.telemetry.logs import set_level
-from meltica.telemetry.metrics import core_metrics
 from meltica.telemetry.registry import MetricRegistry
 
 if TYPE_CHECKING:
@@ -388,7 +387,7 @@ class Gateway:
     async def _register_metrics(self, trading: GatewayTrading) -> None:
         self.metrics.register(resource_metrics(self.resources, lambda: self._socket.refused))
         self.metrics.register(gateway_metrics(self))
-        self.metrics.register(core_metrics(self.core, self.settings.pools.max_bytes))
+        self.metrics.register(lambda: lambda: (Metrics.of_core(self.core),))
         self.metrics.register(provider_metrics(self.providers))
         self.metrics.register(lambda_metrics(self.instances))
         self.metrics.register(database_metrics(self.database))

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from platform import python_version
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import Metric
-
-from meltica._core import __version__
+from meltica._core import Metrics, __version__
 from meltica.telemetry.families import gauge
 from meltica.telemetry.registry import Reading, Source
 
@@ -30,7 +28,7 @@ def gateway_metrics(gateway: "Gateway") -> Source:
     return source
 
 
-def _metrics(info: dict[str, str], uptime: float, lock_held: bool) -> Iterator[Metric]:
+def _metrics(info: dict[str, str], uptime: float, lock_held: bool) -> Iterator[Metrics]:
     yield gauge(
         "meltica_build_info", "Versions and environment; always 1.", info, [(tuple(info.values()), 1)]
     )

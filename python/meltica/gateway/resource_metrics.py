@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import Metric
-
+from meltica._core import Metrics
 from meltica.gateway.resources import NAMES, ResourceWatch
 from meltica.telemetry.families import counter, gauge
 from meltica.telemetry.registry import Reading, Source
@@ -18,7 +17,7 @@ def resource_metrics(watch: ResourceWatch, refused: Callable[[], int]) -> Source
     return source
 
 
-def _metrics(watch: ResourceWatch, refused: int) -> Iterator[Metric]:
+def _metrics(watch: ResourceWatch, refused: int) -> Iterator[Metrics]:
     sample, faults = watch.sample, watch.faults
     yield gauge(
         "meltica_resource_shortage",

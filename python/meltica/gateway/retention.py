@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.core import Metric
-
+from meltica._core import Metrics
 from meltica.errors import DatabaseError, one_line
 from meltica.persistence.stores.outbox import Outbox
 from meltica.persistence.stores.trading.retention import prune
@@ -104,7 +103,7 @@ class Retention:
             await asyncio.sleep(MEASURE_SECONDS)
 
 
-def _metrics(sizes: list[TableSize], deleted: Mapping[str, int]) -> Iterator[Metric]:
+def _metrics(sizes: list[TableSize], deleted: Mapping[str, int]) -> Iterator[Metrics]:
     labels, bytes_of = ("table",), [((each.table,), each.bytes) for each in sizes]
     yield gauge("meltica_db_table_bytes", "Size of a table with its indexes.", labels, bytes_of)
     rows = [((each.table,), each.rows) for each in sizes]

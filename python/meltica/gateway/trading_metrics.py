@@ -1,20 +1,16 @@
 """Metrics of trading: orders, fills, refusals, commits, accounts. A gateway that does not trade has none."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import Metric
-
-from meltica.telemetry.families import Counts, Rows, counter, gauge, histogram
+from meltica._core import Metrics
+from meltica.telemetry.families import Histograms, Rows, counter, gauge, histogram
 from meltica.telemetry.registry import Reading, Source
 
 if TYPE_CHECKING:
     from meltica.gateway.trading import GatewayTrading
     from meltica.gateway.trading_runtime import TradingRuntime
-
-
-Histograms = Iterable[tuple[tuple[str, ...], Counts]]
 
 
 def trading_metrics(trading: "GatewayTrading") -> Source:
@@ -27,7 +23,7 @@ def trading_metrics(trading: "GatewayTrading") -> Source:
     return source
 
 
-def _metrics(runtime: "TradingRuntime") -> Iterator[Metric]:
+def _metrics(runtime: "TradingRuntime") -> Iterator[Metrics]:
     read = _read(runtime)
     yield gauge("meltica_trading_open_orders", "Orders that have not ended.", ("mode", "state"), read.open)
     yield counter(

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import Metric
-
+from meltica._core import Metrics
 from meltica.telemetry.families import counter
 from meltica.telemetry.registry import Reading, Source
 
@@ -18,7 +17,7 @@ def request_metrics(requests: Mapping[tuple[str, str, int], int]) -> Source:
     return source
 
 
-def _metrics(counted: Mapping[tuple[str, str, int], int]) -> Iterator[Metric]:
+def _metrics(counted: Mapping[tuple[str, str, int], int]) -> Iterator[Metrics]:
     yield counter(
         "meltica_api_requests",
         "Requests to the control plane.",

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import Metric
-
-from meltica._core import KINDS
+from meltica._core import KINDS, Metrics
 from meltica.lambdas.strategy import description
 from meltica.runtime.lifecycle import Desired, InstanceState
-from meltica.telemetry.families import Counts, by_kind, counter, gauge, histogram
+from meltica.telemetry.families import gauge, states
 from meltica.telemetry.registry import Reading, Source
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ def lambda_metrics(manager: "InstanceManager") -> Source:
     return source
 
 
-def _metrics(samples: list[_LambdaSample]) -> Iterator[Metric]:
+def _metrics(samples: list[_LambdaSample]) -> Iterator[Metrics]:
     subscribers = Counter(kind for one in samples if one.runs for kind in one.kinds)
     yield gauge(
         "meltica_eventbus_subscribers",
@@ -70,11 +68,12 @@ def _metrics(samples: list[_LambdaSample]) -> Iterator[Metric]:
         [((kind,), subscribers[kind]) for kind in KINDS],
     )
     labels = ("lambda",)
-    yield gauge(
+    yield states(
         "meltica_lambda_state",
         "1 for the current state of a lambda, 0 for the others.",
-        ("lambda", "state"),
-        [((one.id, state), one.actual is state) for one in samples for state in InstanceState],
+        labels,
+        list(InstanceState),
+        [((one.id,), one.actual) for one in samples],
     )
     yield gauge(
         "meltica_lambda_desired",
@@ -93,49 +92,4 @@ def _metrics(samples: list[_LambdaSample]) -> Iterator[Metric]:
         ("strategy", "hash"),
         running.items(),
     )
-    ran = {one.id: one.run for one in samples if one.run is not None}
-    histograms = {id: run.core.histograms() for id, run in ran.items()}
-    stats = {id: run.stats() for id, run in ran.items()}
-    for field, text in (
-        ("delivered", "Events delivered to a lambda."),
-        ("conflated", "Queued events replaced by a later one of the same symbol."),
-        ("dropped", "Events dropped from a full queue."),
-    ):
-        yield counter(f"meltica_lambda_events_{field}", text, ("lambda", "event_type"), by_kind(stats, field))
-    yield gauge(
-        "meltica_lambda_symbols_left_out",
-        "Symbols that a lambda does not receive, because its queue has no room for them.",
-        labels,
-        [((id,), sum(s["left_out"].values())) for id, s in stats.items()],
-    )
-    for field, name, text in (
-        ("errors", "callback_errors", "Callbacks that raised."),
-        ("slow_callbacks", "slow_callbacks", "Callbacks that took longer than slowCallback."),
-        ("emitted", "events_emitted", "Extension events that a lambda emitted."),
-    ):
-        yield counter(f"meltica_lambda_{name}", text, labels, [((id,), s[field]) for id, s in stats.items()])
-    yield gauge(
-        "meltica_lambda_in_callback_seconds",
-        "Duration of the running callback, 0 if none is running.",
-        labels,
-        [((id,), s["in_callback_ns"] / 1e9) for id, s in stats.items()],
-    )
-    for field, name, text in (
-        ("latency", "latency", "Time from the dispatch of an event to its delivery."),
-        ("callback", "callback_duration", "Duration of callbacks."),
-    ):
-        yield histogram(
-            f"meltica_lambda_{name}_seconds",
-            text,
-            ("lambda", "provider"),
-            _by_provider(histograms, field),
-        )
-
-
-def _by_provider(
-    histograms: dict[str, dict[str, dict[str, Counts]]], field: str
-) -> Iterator[tuple[tuple[str, str], Counts]]:
-    """Yields the rows of one histogram of all lambdas."""
-    for id, found in histograms.items():
-        for provider, counts in found[field].items():
-            yield (id, provider), counts
+    yield Metrics.of_lambdas([(one.id, one.run.core) for one in samples if one.run is not None])

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import Metric
-
+from meltica._core import Metrics
 from meltica.telemetry.families import counter, gauge
 from meltica.telemetry.registry import Reading, Source
 
@@ -22,7 +21,7 @@ def database_metrics(database: "Database") -> Source:
     return source
 
 
-def _metrics(stats: Mapping[str, int]) -> Iterator[Metric]:
+def _metrics(stats: Mapping[str, int]) -> Iterator[Metrics]:
     available, waiting = stats.get("pool_available", 0), stats.get("requests_waiting", 0)
     acquired = stats.get("pool_size", 0) - available
     yield gauge(

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import Metric
-
+from meltica._core import Metrics
 from meltica.runtime.lifecycle import Desired, ProviderState
-from meltica.telemetry.families import counter, gauge
+from meltica.telemetry.families import counter, gauge, states
 from meltica.telemetry.registry import Reading, Source
 
 if TYPE_CHECKING:
@@ -46,13 +45,14 @@ def provider_metrics(manager: "ProviderManager") -> Source:
     return source
 
 
-def _metrics(samples: list[_ProviderSample]) -> Iterator[Metric]:
+def _metrics(samples: list[_ProviderSample]) -> Iterator[Metrics]:
     labels = ("provider",)
-    yield gauge(
+    yield states(
         "meltica_provider_state",
         "1 for the state a provider is in, 0 for the others.",
-        ("provider", "state"),
-        [((p.name, state), p.actual is state) for p in samples for state in ProviderState],
+        labels,
+        list(ProviderState),
+        [((p.name,), p.actual) for p in samples],
     )
     yield gauge(
         "meltica_provider_desired",

@@ -12,8 +12,6 @@ from meltica.trading.order import STAMPS, OrderRecord, Owner
 if TYPE_CHECKING:
     from meltica.trading.state_machine import OrderMachine
 
-Counts = tuple[list[int], int, int]
-
 
 class Latencies:
     """How long the steps of orders took, by provider and mode, and whole orders by instance and mode."""
@@ -46,15 +44,15 @@ class Latencies:
         """Drops the histogram of an instance whose run ends."""
         self._orders.pop((owner.instance, owner.mode), None)
 
-    def steps(self) -> Iterator[tuple[tuple[str, ...], Counts]]:
+    def steps(self) -> Iterator[tuple[tuple[str, ...], Histogram]]:
         """Yields the histogram of each provider, mode and step."""
         for (provider, mode, step), histogram in self._steps.items():
-            yield (provider, mode.value, step), histogram.counts()
+            yield (provider, mode.value, step), histogram
 
-    def orders(self) -> Iterator[tuple[tuple[str, ...], Counts]]:
+    def orders(self) -> Iterator[tuple[tuple[str, ...], Histogram]]:
         """Yields the histogram of each instance and mode."""
         for (instance, mode), histogram in self._orders.items():
-            yield (instance, mode.value), histogram.counts()
+            yield (instance, mode.value), histogram
 
     def _count(self, record: OrderRecord, step: str, ns: int) -> None:
         self._steps[record.provider, record.owner.mode, step].record(ns)

@@ -41,6 +41,13 @@ impl Ring {
         &self.cells[index as usize & (self.cells.len() - 1)]
     }
 
+    /// Returns the number of events, exact while nothing is pushed or taken.
+    pub fn len(&self) -> u64 {
+        // The head first, which the tail never falls behind.
+        let head = self.head.load(Ordering::Acquire);
+        self.tail.load(Ordering::Acquire) - head
+    }
+
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.head.load(Ordering::Acquire) == self.tail.load(Ordering::Acquire)

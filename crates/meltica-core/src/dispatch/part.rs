@@ -15,6 +15,7 @@ use crate::bus::UNLISTED_SYMBOLS;
 use crate::event::Kind;
 use crate::janitor;
 use crate::names::{ProviderId, SymbolId};
+use crate::stats::Fanout;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Swap, lock};
 use std::sync::OnceLock;
 
@@ -280,6 +281,8 @@ pub(super) struct ProviderRoutes {
     notices: Mutex<Map<(Kind, SymbolId), Arc<AtomicU64>>>,
     /// The number of symbols of the provider's instrument list; 0 if there is none.
     listed: AtomicUsize,
+    /// Written under the dispatch lock.
+    fanout: Fanout,
 }
 
 impl ProviderRoutes {
@@ -288,12 +291,18 @@ impl ProviderRoutes {
             parts: Kind::ALL.map(|kind| Part::new((provider, kind))),
             notices: Mutex::default(),
             listed: AtomicUsize::new(0),
+            fanout: Fanout::default(),
         }
     }
 
     #[inline]
     pub fn part(&self, kind: Kind) -> &Part {
         &self.parts[kind as usize]
+    }
+
+    #[inline]
+    pub fn fanout(&self) -> &Fanout {
+        &self.fanout
     }
 
     /// Returns the sequence of the notices about a symbol, which all publishers of the provider share.

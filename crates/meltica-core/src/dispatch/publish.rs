@@ -336,6 +336,7 @@ impl Publisher {
             wakes: &mut self.wakes,
             displaced: &mut self.displaced,
             stop: &self.stop,
+            fanout: self.routes.fanout(),
         }
     }
 

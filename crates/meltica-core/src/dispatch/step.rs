@@ -6,6 +6,7 @@ use super::{Dispatcher, StopFlag};
 use crate::bus::{Place, Waker};
 use crate::event::{Book, Event, Header, Kind, Payload};
 use crate::pool::{Bundle, DepthClass, Shared};
+use crate::stats::Fanout;
 use crate::sync::{Arc, MutexGuard, lock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ pub(super) struct Step<'p> {
     /// Events that lost their place in a queue, to be freed after the lock; empty between steps.
     pub displaced: &'p mut Vec<Bundle<Event>>,
     pub stop: &'p StopFlag,
+    pub fanout: &'p Fanout,
 }
 
 impl<'p> Step<'p> {
@@ -56,15 +58,13 @@ impl<'p> Step<'p> {
         };
         event.payload = std::mem::take(payload);
         self.displaced.reserve(readers);
-        let mut order = self.lock_with_room(header.kind, 0)?;
+        let order = self.lock_with_room(header.kind, 0)?;
         let seq = *order + 1;
         event.header = Some(Header { seq, provider_seq: self.entry.next_sequence(), ..header });
         for (target, event) in self.targets().zip(event.share(readers as u32)) {
             self.displace(target.queue.push(&target.cell, header.kind, seq, event));
         }
-        *order = seq;
-        self.dispatcher.watermark.set(seq);
-        drop(order);
+        self.pushed(order, seq, readers);
         self.displaced.clear();
         Ok(seq)
     }
@@ -82,7 +82,7 @@ impl<'p> Step<'p> {
             return Err(self.exhausted(header.kind));
         };
         event.payload = std::mem::take(payload);
-        let mut order = loop {
+        let order = loop {
             self.displaced.reserve(EVICTED + readers);
             let order = self.lock_with_room(header.kind, cost)?;
             if self.evict_for(cost) {
@@ -97,9 +97,7 @@ impl<'p> Step<'p> {
         for (target, event) in self.targets().zip(event.share(readers as u32)) {
             self.displace(target.queue.push_extension(&target.cell, cost, seq, event));
         }
-        *order = seq;
-        self.dispatcher.watermark.set(seq);
-        drop(order);
+        self.pushed(order, seq, readers);
         self.displaced.clear();
         Ok(seq)
     }
@@ -131,7 +129,7 @@ impl<'p> Step<'p> {
             *event = Some(slot);
         }
         self.displaced.reserve(readers);
-        let mut order = self.lock_with_room(header.kind, 0)?;
+        let order = self.lock_with_room(header.kind, 0)?;
         let seq = *order + 1;
         let header = Header { seq, provider_seq: self.entry.next_sequence(), ..header };
         let mut copies = [const { None }; DepthClass::COUNT];
@@ -146,11 +144,17 @@ impl<'p> Step<'p> {
             let Some(event) = copy else { continue };
             self.displace(target.queue.push(&target.cell, header.kind, seq, event));
         }
-        *order = seq;
-        self.dispatcher.watermark.set(seq);
-        drop(order);
+        self.pushed(order, seq, readers);
         self.displaced.clear();
         Ok(seq)
+    }
+
+    /// Ends the step of event `seq`, which is in the queues of `readers`.
+    #[inline]
+    fn pushed(&self, mut order: MutexGuard<'_, u64>, seq: u64, readers: usize) {
+        *order = seq;
+        self.dispatcher.watermark.set(seq);
+        self.fanout.record(readers);
     }
 
     /// Keeps an event that lost its place until the lock is released. Queues often lose the same event.
@@ -184,7 +188,7 @@ impl<'p> Step<'p> {
         let places: Vec<Place> = (0..readers).map(|_| Place::new()).collect();
         let mut event = Arc::new(Event { header: Some(header), payload: std::mem::take(payload) });
         let mut refused = Vec::with_capacity(readers);
-        let mut order = self.lock_with_room(header.kind, 0)?;
+        let order = self.lock_with_room(header.kind, 0)?;
         let seq = *order + 1;
         if let Some(event) = Arc::get_mut(&mut event) {
             event.header = Some(Header { seq, provider_seq: self.entry.next_sequence(), ..header });
@@ -194,9 +198,7 @@ impl<'p> Step<'p> {
                 refused.push((place, Arc::clone(&target.waker)));
             }
         }
-        *order = seq;
-        self.dispatcher.watermark.set(seq);
-        drop(order);
+        self.pushed(order, seq, readers);
         // The reader of a halted queue must be woken, so that it sees the halt.
         self.wakes.extend(refused.into_iter().map(|(_, waker)| waker));
         Ok(seq)

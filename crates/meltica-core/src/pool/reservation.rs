@@ -288,6 +288,11 @@ impl Pools {
         self.reserved().bytes()
     }
 
+    /// Returns the limit of the reserved bytes.
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     fn capacity(&self) -> Claim {
         let books = DepthClass::ALL.map(|class| self.books(class).capacity());
         Claim { events: self.events.capacity(), books, extension_bytes: 0 }

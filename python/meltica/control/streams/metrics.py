@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import Metric
-
+from meltica._core import Metrics
 from meltica.control.streams.hub import EventHub
 from meltica.control.streams.market import MarketTap
 from meltica.telemetry.families import counter, gauge
@@ -20,7 +19,7 @@ def stream_metrics(hub: EventHub, market: MarketTap) -> Source:
     return source
 
 
-def _metrics(current: int, routes: int, ended: Mapping[str, int]) -> Iterator[Metric]:
+def _metrics(current: int, routes: int, ended: Mapping[str, int]) -> Iterator[Metrics]:
     yield gauge("meltica_event_streams", "Streams of events to clients.", (), [((), current)])
     text = "Kinds of symbols whose market data streams watch."
     yield gauge("meltica_event_routes", text, (), [((), routes)])

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from prometheus_client.core import Metric
-
+from meltica._core import Metrics
 from meltica.errors import one_line
 from meltica.runtime.backoff import Backoff
 from meltica.telemetry.families import counter
@@ -57,7 +56,7 @@ class Counts:
         """Copies the counts."""
         requests, dropped, spans = dict(self.requests), dict(self.dropped), self.spans
 
-        def reading() -> Iterator[Metric]:
+        def reading() -> Iterator[Metrics]:
             yield counter(
                 "meltica_otlp_requests", "Exports to the collector.", ("signal", "outcome"), requests.items()
             )
@@ -233,7 +232,7 @@ class Exporter:
 
         scrape, self._scrape = self._scrape, None
         assert scrape is not None
-        found = families(scrape.collect())
+        found = families(scrape.families())
         signal.body = encode.metrics(self._target.resource, found, self._began, time.time_ns())
         self._send(signal)
         signal.body = None

@@ -6,9 +6,10 @@ bucket that ends there, values above the last bound in the next one.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import NamedTuple
 
-from prometheus_client.core import Metric
+from meltica.telemetry.registry import Distribution
+from meltica.telemetry.registry import Family as Read
 
 _UNITS = {"seconds": "s", "bytes": "By"}
 
@@ -27,24 +28,28 @@ class Family(NamedTuple):
     name: str
     text: str
     unit: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: str
+    """`counter`, `gauge` or `histogram`."""
     numbers: list[tuple[Mapping[str, str], float]]
     histograms: list[tuple[Mapping[str, str], Exponential]]
 
 
-def families(metrics: Iterable[Metric]) -> Iterator[Family]:
+def families(found: Iterable[Read]) -> Iterator[Family]:
     """Yields the metrics of a scrape."""
-    for metric in metrics:
-        kind = metric.type if metric.type in ("counter", "histogram") else "gauge"
+    for kind, name, text, labels, rows in found:
+        is_time = name.endswith("_seconds")
+        unit = next((short for word, short in _UNITS.items() if name.endswith(word)), "1")
+        numbers: list[tuple[Mapping[str, str], float]] = []
+        histograms: list[tuple[Mapping[str, str], Exponential]] = []
+        for values, value in rows:
+            of = dict(zip(labels, values, strict=True))
+            if isinstance(value, tuple):
+                histograms.append((of, _exponential(value, 1e9 if is_time else 1)))
+            else:
+                numbers.append((of, value))
         if kind == "histogram":
-            is_time = metric.name.endswith("_seconds")
-            name, unit = metric.name.removesuffix("_seconds"), "ns" if is_time else "1"
-            yield Family(name, metric.documentation, unit, kind, [], list(_histograms(metric, is_time)))
-            continue
-        samples = [each for each in cast(Any, metric).samples if not each.name.endswith("_created")]
-        numbers = [(cast(Mapping[str, str], each.labels), float(each.value)) for each in samples]
-        unit = next((short for word, short in _UNITS.items() if metric.name.endswith(word)), "1")
-        yield Family(metric.name, metric.documentation, unit, cast(Any, kind), numbers, [])
+            name, unit = name.removesuffix("_seconds"), "ns" if is_time else "1"
+        yield Family(name, text, unit, kind, numbers, histograms)
 
 
 def exponential(bounds: list[int], counts: list[int], total: int, sum: float) -> Exponential:
@@ -53,21 +58,6 @@ def exponential(bounds: list[int], counts: list[int], total: int, sum: float) ->
     return Exponential(bounds[0].bit_length() - 2, each, sum)
 
 
-def _histograms(metric: Metric, is_time: bool) -> Iterator[tuple[Mapping[str, str], Exponential]]:
-    factor = 1e9 if is_time else 1
-    rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
-    for sample in cast(Any, metric).samples:
-        labels = cast(dict[str, str], sample.labels)
-        key = tuple((name, value) for name, value in labels.items() if name != "le")
-        rows.setdefault(key, {})[labels.get("le") or sample.name.rpartition("_")[2]] = sample.value
-    for key, row in rows.items():
-        bounds = [each for each in row if each not in ("+Inf", "count", "sum", "created")]
-        yield (
-            dict(key),
-            exponential(
-                [round(float(each) * factor) for each in bounds],
-                [int(row[each]) for each in bounds],
-                int(row["+Inf"]),
-                row["sum"] * factor,
-            ),
-        )
+def _exponential(of: Distribution, factor: float) -> Exponential:
+    bounds, counts, total, sum = of
+    return exponential([round(bound * factor) for bound in bounds], counts, total, sum * factor)

@@ -70,6 +70,7 @@ impl Publisher {
             wakes: &mut self.wakes,
             displaced: &mut self.displaced,
             stop: &self.stop,
+            fanout: self.routes.fanout(),
         };
         let seq = step.market(readers, header, &mut payload)?;
         self.last_ticks = ticks;
