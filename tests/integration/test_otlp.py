@@ -171,3 +171,62 @@ def test_orders_of_a_stopped_trading_are_exported_before_the_end(
     with psycopg.connect(database_url) as connection:
         rows = connection.execute("select id from orders where ended_at is not null").fetchall()
     assert {UUID(bytes=each.trace_id) for each in roots(collector)} == {id for (id,) in rows}
+
+
+def test_requests_are_spans_that_continue_a_trace(
+    config: Path, database_url: str, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+    def spans() -> dict[str, Any]:
+        return {each.name: each for each in collector.spans if each.name.partition(" ")[0] == "GET"}
+
+    with running(config, database_url, telemetry={"otlpEndpoint": collector.url}) as gateway:
+        headers = {"traceparent": f"00-{trace}-{parent}-01"}
+        gateway.client.get("/providers", headers=headers).raise_for_status()
+        gateway.client.get("/strategy/instances", headers={"traceparent": "00-no"}).raise_for_status()
+        gateway.client.get(f"/orders/{UUID(int=1)}/trace", headers=headers)
+        gateway.client.get("/risk/limits", headers={"traceparent": f"00-{trace}-{parent}-00"})
+        gateway.client.get("/health/live").raise_for_status()
+        collector.wait(lambda: "GET /health/live" in spans())
+    found = spans()
+    listed = found["GET /providers"]
+    assert (listed.trace_id.hex(), listed.parent_span_id.hex(), listed.kind) == (trace, parent, 2)
+    assert attributes(listed)["http.response.status_code"] == 200
+    other = found["GET /strategy/instances"]
+    assert other.trace_id.hex() != trace
+    assert other.parent_span_id == b""
+    [failed] = [each for name, each in found.items() if name.startswith("GET /orders/")]
+    assert attributes(failed)["http.route"] == "/orders/{id}/trace"
+    assert attributes(failed)["http.response.status_code"] == 404
+    assert "GET /risk/limits" not in found
+
+
+def test_an_order_is_linked_to_the_request_that_changed_it(
+    config: Path, database_url: str, collector: Collector
+) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with (
+        running(config, database_url, telemetry={"otlpEndpoint": collector.url}) as gateway,
+        psycopg.connect(database_url, autocommit=True) as connection,
+    ):
+
+        def resting() -> list[tuple[UUID]]:
+            return connection.execute(
+                "select id from orders where state = 'ACK' and mode = 'live'"
+            ).fetchall()
+
+        gateway.until(lambda: bool(resting()))
+        [(id,), *_] = resting()
+        headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+        gateway.client.post(f"/orders/{id}/cancel", json={"reason": "x"}, headers=headers).raise_for_status()
+        collector.wait(lambda: id.bytes in {each.trace_id for each in roots(collector)})
+        collector.wait(lambda: any(each.name.startswith("POST /orders/") for each in collector.spans))
+        query = "select event_type, headers from outbox where aggregate_id = %s and headers::text <> '{}'"
+        events = connection.execute(query, [str(id)]).fetchall()
+    request = next(each for each in collector.spans if each.name.startswith("POST /orders/"))
+    assert request.trace_id.hex() == trace
+    assert events == [("order.cancelled", {"traceparent": f"00-{trace}-{request.span_id.hex()}-01"})]
+    [root] = [each for each in roots(collector) if each.trace_id == id.bytes]
+    assert [(link.trace_id, link.span_id) for link in root.links] == [(request.trace_id, request.span_id)]
+    assert not any(each.links for each in roots(collector) if each is not root)

@@ -51,6 +51,7 @@ from meltica.http.errors import error_handler
 from meltica.http.metrics import request_metrics
 from meltica.http.options import allow_methods
 from meltica.http.request_gate import RequestCounts, RequestGate, refuse_body
+from meltica.http.request_trace import RequestTrace
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     HealthController,
@@ -122,7 +123,8 @@ def create_app(services: ControlServices, rules: ClientRules) -> ASGIApp:
     services.metrics.register(stream_metrics(streams.hub, streams.market))
     streamed = {BACKUP, CONFIG_BACKUP}
     in_time = AnswerTime(app, streamed=streamed)
-    return RequestGate(TolerantQuery(in_time), rules, requests, authenticate=authenticate, streamed=streamed)
+    gate = RequestGate(TolerantQuery(in_time), rules, requests, authenticate=authenticate, streamed=streamed)
+    return RequestTrace(gate, services.add_span, services.wants_spans)
 
 
 def _provide(value: object) -> Provide:

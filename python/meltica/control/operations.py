@@ -13,6 +13,7 @@ from meltica.errors import Conflict, NotFound, suggestion
 from meltica.model.enums import Mode
 from meltica.model.symbols import canonical
 from meltica.persistence.stores.trading.rows import HaltScope
+from meltica.telemetry.trace_context import current
 
 if TYPE_CHECKING:
     from meltica.trading.operator import Act, Operator
@@ -123,8 +124,11 @@ async def run(
     One that acts only when the database has it is in doubt then: raises ChangeInDoubt without `acts`.
     """
     results: list[T] = []
+    trace = current.get()
 
     async def keep() -> None:
+        # In the context of the change, which ends with it: events of what it changed have the trace.
+        current.set(trace)
         results.append(await work)
 
     await changes.run(keep(), name, lambda: acts)

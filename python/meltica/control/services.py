@@ -27,6 +27,7 @@ from meltica.providers.manager import ProviderManager
 from meltica.settings.declarations import Declarations
 from meltica.settings.provider_declarations import ProviderDeclarations
 from meltica.settings.runtime import RuntimeConfiguration
+from meltica.telemetry.otlp.spans import Span
 from meltica.telemetry.registry import MetricRegistry
 
 
@@ -106,6 +107,9 @@ class ControlServices:
     adopt: Callable[[], Awaitable[None]]
     """Lets the gateway run what `context` has written."""
     refresh: StrategyRefresh
+    add_span: Callable[[Span], object]
+    """Exports the span of a request."""
+    wants_spans: Callable[[], bool]
     uploads: bool
     """Whether modules may be uploaded."""
     environment: str

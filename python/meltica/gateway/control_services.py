@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def control_services(gateway: "Gateway", authenticator: "Authenticator | None") -> ControlServices:
     """Returns the services of a gateway whose components are built."""
     assert gateway.trading is not None
+    assert gateway.telemetry is not None
+    telemetry = gateway.telemetry
     shown = gateway.loaded.shown()
     providers = cast("dict[str, JsonObject]", shown["providers"])
     lambdas = cast("dict[str, JsonObject]", shown["lambdas"])
@@ -46,6 +48,8 @@ def control_services(gateway: "Gateway", authenticator: "Authenticator | None") 
         snapshot=TradingSnapshot(gateway.database),
         modules=gateway.modules,
         refresh=gateway.refresh,
+        add_span=telemetry.add,
+        wants_spans=lambda: telemetry.wants_spans,
         context=gateway.context,
         adopt=gateway.recovery.adopt,
         uploads=gateway.settings.strategies.upload,

@@ -12,6 +12,7 @@ from meltica.model.enums import OrderState
 from meltica.persistence.stores.trading.loaders import StoredOrder
 from meltica.persistence.stores.trading.rows import FillRow
 from meltica.telemetry.otlp.spans import Span, SpanContext, Value, span_id
+from meltica.telemetry.trace_context import TraceContext
 
 MAX_FILLS: Final = 100
 """Fills of an order that have a span."""
@@ -19,8 +20,8 @@ _OF_EVENT: Final = frozenset({"venue", "received"})
 _FAILED: Final = frozenset({OrderState.REJECTED})
 
 
-def spans_of(order: StoredOrder, fills: Sequence[FillRow]) -> list[Span]:
-    """Returns the span of an order, and one for each of its steps."""
+def spans_of(order: StoredOrder, fills: Sequence[FillRow], cause: TraceContext | None = None) -> list[Span]:
+    """Returns the span of an order, and one for each of its steps; `cause` is a request that changed it."""
     trace = order.id.bytes
     root = SpanContext(trace, span_id(trace, "order"))
     points = _points(order, fills)
@@ -47,7 +48,8 @@ def spans_of(order: StoredOrder, fills: Sequence[FillRow]) -> list[Span]:
     failure = (order.reason or order.state) if order.state in _FAILED else None
     start = min((point.at for point in points), default=order.intent_at)
     end = max((point.at for point in points), default=order.intent_at)
-    return [Span(root, None, "order", "internal", start, end, attributes, failure), *steps]
+    links = () if cause is None else (SpanContext(cause.trace_id, cause.span_id),)
+    return [Span(root, None, "order", "internal", start, end, attributes, failure, links), *steps]
 
 
 def _points(order: StoredOrder, fills: Sequence[FillRow]) -> list[Point]:

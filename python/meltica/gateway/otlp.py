@@ -16,12 +16,15 @@ from meltica.gateway.order_spans import spans_of
 from meltica.model.enums import OrderState
 from meltica.persistence.database import Database
 from meltica.persistence.stores.event_log import EventLog
+from meltica.persistence.stores.outbox import TRACE
 from meltica.persistence.stores.trading.loaders import TradingLoader
 from meltica.persistence.stores.trading.rows import FillRow
 from meltica.runtime.threads import call
 from meltica.telemetry.otlp.exporter import Counts, Exporter
+from meltica.telemetry.otlp.spans import Span
 from meltica.telemetry.otlp.target import Target, target_of
 from meltica.telemetry.registry import MetricRegistry
+from meltica.telemetry.trace_context import parse
 
 if TYPE_CHECKING:
     from meltica.settings.model import Settings
@@ -82,6 +85,16 @@ class Telemetry:
             exporter.start()
             self._task = asyncio.get_running_loop().create_task(self._run(exporter), name="meltica-telemetry")
 
+    @property
+    def wants_spans(self) -> bool:
+        """Whether traces are exported."""
+        return self._exporter is not None and self._exporter.wants_traces
+
+    def add(self, span: Span) -> None:
+        """Exports a span, if traces are exported."""
+        if self._exporter is not None:
+            self._exporter.add(lambda: (span,))
+
     async def stop(self) -> bool:
         """Exports what waits and ends the export, within a second."""
         task, exporter = self._task, self._exporter
@@ -130,13 +143,19 @@ class Telemetry:
         if not limit:
             return False
         found = await self._events.after(self._position, limit)
-        ended = [UUID(each.aggregate_id) for each in found if each.event_type in ENDS]
+        ends = {UUID(each.aggregate_id): each for each in found if each.event_type in ENDS}
+        ended = list(ends)
         orders = await self._loader.orders(ended) if ended else []
         fills: dict[UUID, list[FillRow]] = {}
         for fill in await self._loader.fills(ended) if ended else ():
             fills.setdefault(fill.order_id, []).append(fill)
         for order in orders:
-            exporter.add(lambda order=order: spans_of(order, fills.get(order.id, ())))
+            cause = ends[order.id].headers.get(TRACE, "")
+            exporter.add(
+                lambda order=order, cause=cause: spans_of(
+                    order, fills.get(order.id, ()), parse([cause.encode()])
+                )
+            )
         if found:
             self._position = found[-1].id
         return len(found) == limit

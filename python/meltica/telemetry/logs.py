@@ -61,6 +61,10 @@ def set_level(level: str) -> None:
         _started.change_level(level)
 
 
+_BOUND = ("request_id", "trace_id", "span_id")
+"""Fields that lines have while a request is served."""
+
+
 class Logs:
     """Handles logging from `start` to `stop`. `write` receives rendered lines, with the line break."""
 
@@ -121,7 +125,9 @@ class Logs:
         if record.exc_info:
             record.exc_text, record.exc_info = _exception(record.exc_info), None
         # The thread that renders has another context.
-        record.request_id = structlog.contextvars.get_contextvars().get("request_id")
+        bound = structlog.contextvars.get_contextvars()
+        for name in _BOUND:
+            setattr(record, name, bound.get(name))
         if self._queue.qsize() < QUEUE:
             self._queue.put(record)
         else:
@@ -262,7 +268,7 @@ def _for_machines(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
         "logger": record.name,
         "message": event["event"],
     }
-    for name in ("instance", "request_id"):
+    for name in ("instance", *_BOUND):
         value = getattr(record, name, None)
         if value is not None:
             fields[name] = value

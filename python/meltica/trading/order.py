@@ -94,6 +94,8 @@ class OrderRecord:
     """Sum of the fills' fees by currency; negative for rebates. Replaced, never changed, by a fill."""
     reason: str | None = None
     """Why the order was rejected, cancelled or expired, or became unknown."""
+    trace: str | None = None
+    """`traceparent` of the request that changed it last, for its events; not stored."""
     cancel_wanted: bool = False
     """Whether the cancel is repeated until the order has ended."""
     amendment: Amendment | None = None

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from meltica.model.enums import Mode, OrderState
-from meltica.persistence.stores.outbox import entry_event, fill_event, order_event
+from meltica.persistence.stores.outbox import entry_event, fill_event, order_event, trace_headers
 from meltica.persistence.stores.trading.rows import HaltRow, LedgerEntryRow, OperatorActionRow, Row
+from meltica.telemetry.trace_context import current
 from meltica.trading.effects import BookFill
 from meltica.trading.order import OrderRecord, PositionKey
 from meltica.trading.positions import Position
@@ -54,6 +55,8 @@ class Pending:
     def changed(self, machine: OrderMachine) -> None:
         """Adds the row of an order, as it will be at the commit."""
         self._changed[machine] = None
+        if (trace := current.get()) is not None:
+            machine.record.trace = trace.header
 
     def opened(self, machine: OrderMachine) -> None:
         """Adds a new order, which leaves after the commit."""
@@ -74,12 +77,12 @@ class Pending:
         self.fills[record.owner.mode] += 1
         self.moved(position)
         row = fill_row(record, effect.fill, self.last_report, booked_at=now, recovered=effect.recovered)
-        self._batch.rows += [row, fill_event(row)]
+        self._batch.rows += [row, fill_event(row, trace_headers(record.trace))]
 
     def reported(self, record: OrderRecord) -> None:
         """Adds the event of a change that the owner of an order is called for."""
         self.reports[record.owner.mode, record.state] += 1
-        self._batch.rows.append(order_event(order_row(record)))
+        self._batch.rows.append(order_event(order_row(record), trace_headers(record.trace)))
 
     def ended(self, id: UUID) -> None:
         """Adds the end of an order, which is a report; the first end counts."""

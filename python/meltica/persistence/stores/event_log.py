@@ -26,7 +26,7 @@ _POSITION: LiteralString = (
     "select coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')), 0)"
 )
 _AFTER: LiteralString = """
-    select e.id, e.aggregate_type, e.aggregate_id, e.event_type, e.payload, e.created_at,
+    select e.id, e.aggregate_type, e.aggregate_id, e.event_type, e.payload, e.headers, e.created_at,
         o.mode, o.symbol, o.side, (select up_to from outbox_pruned) as pruned
     from outbox e left join orders o
         on o.id = case when e.aggregate_type = 'fill' then e.aggregate_id::uuid end
@@ -47,6 +47,7 @@ class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
     aggregate_id: str
     event_type: str
     payload: dict[str, Any]
+    headers: dict[str, str]
     created_at: datetime
     mode: Mode | None
     symbol: str | None

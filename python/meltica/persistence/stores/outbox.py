@@ -22,7 +22,9 @@ from psycopg.rows import kwargs_row
 from meltica.errors import DatabaseUnavailable
 from meltica.persistence.database import Database
 from meltica.persistence.stores.trading.rows import FillRow, LedgerEntryRow, OrderRow, Row, clean
+from meltica.telemetry.trace_context import current
 
+TRACE = "traceparent"
 MAX_ATTEMPTS = 20
 LEASE = 60.0
 ENTRY = "balance.entry"
@@ -175,7 +177,13 @@ def fill_event(row: FillRow, headers: dict[str, str] | None = None) -> EventRow:
 
 def entry_event(row: LedgerEntryRow) -> EventRow:
     """Returns the event of an entry of what is of no instance, such as a deposit or an inventory."""
-    return event("balance", row.provider, ENTRY, row)
+    trace = current.get()
+    return event("balance", row.provider, ENTRY, row, trace_headers(None if trace is None else trace.header))
+
+
+def trace_headers(traceparent: str | None) -> dict[str, str]:
+    """Returns the headers of an event that a request caused, so that its consumers continue the trace."""
+    return {} if traceparent is None else {TRACE: traceparent}
 
 
 class Outbox:
