@@ -89,6 +89,8 @@ pub struct Codec {
     venue: String,
     infos: Vec<MessageInfo>,
     messages: Vec<plan::Message>,
+    /// The messages that are not elements.
+    whole: plan::Group,
     tables: compile::Tables,
     rows: Vec<plan::RowPlan>,
     /// The slot of the stream's name, and the separator that ends the symbol in it.

@@ -264,6 +264,7 @@ fn message(object: &Any<'_>) -> PyResult<MessageSpec> {
         levels: optional(object, "levels", levels)?,
         snapshot: snapshot.map(|text| one_of("snapshot", &text, &snapshots)).transpose()?,
         keep: get(object, "keep")?,
+        also: get(object, "also")?,
         depth: get(object, "depth")?,
     })
 }

@@ -288,13 +288,21 @@ class Message:
     A value that the message does not have is the one that the symbol had before on the connection. A
     reconnect forgets these values.
     """
+    also: bool = False
+    """Whether the message is read beside the first one whose conditions hold.
+
+    It is for frames and elements with the values of several messages, such as a ticker and a mark price.
+    """
     depth: str | None = None
     """For `Control`: path of the levels per side that the venue confirms for the book of the `symbol`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The messages of one venue. The first whose conditions hold applies; unknown fields are ignored."""
+    """The messages of one venue. The first whose conditions hold is read, and those with `also`.
+
+    Unknown fields are ignored.
+    """
 
     name: str
     symbols: SymbolRule | Mapping[str, SymbolRule]

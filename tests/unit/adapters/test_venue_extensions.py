@@ -7,6 +7,7 @@ import pytest
 from meltica._core import Codec as Compiled
 from meltica.adapters import Codec
 from meltica.adapters.binance.codec import BINANCE
+from meltica.adapters.bybit.codec import BYBIT
 from meltica.adapters.okx.codec import OKX
 
 MARK = (
@@ -58,6 +59,43 @@ def test_mark_prices_and_funding_rates(
     payload: dict[str, Any] = message.get("payload", {})
     assert (payload["name"], payload["data"]) == (name, data)
     assert "venue_time" in message.get("present", [])
+
+
+LINEAR = (
+    '{"topic":"tickers.BTCUSDT","type":"%s","cs":24987956059,"ts":1767268800000,'
+    '"data":{"symbol":"BTCUSDT",%s}}'
+)
+RATE = '"fundingRate":"-0.000212","nextFundingTime":"1767283200000"'
+WHOLE = f'"lastPrice":"61837.1","bid1Price":"61837","markPrice":"61837.15","indexPrice":"61830.6",{RATE}'
+BYBIT_MARK = {"symbol": "BTC-USDT-PERP", "mark_price": "61837.15", "index_price": "61830.6"}
+BYBIT_FUNDING = {
+    "symbol": "BTC-USDT-PERP",
+    "funding_rate": "-0.000212",
+    "funding_time": 1_767_283_200_000_000_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        ("snapshot", WHOLE, [None, ("mark_price", BYBIT_MARK), ("funding_rate", BYBIT_FUNDING)]),
+        ("delta", WHOLE, [None, ("mark_price", BYBIT_MARK), ("funding_rate", BYBIT_FUNDING)]),
+        ("delta", '"lastPrice":"61837.1"', [None]),
+        ("delta", '"symbol2":"","markPrice":"1"', [None, ("mark_price", {"mark_price": "1"})]),
+    ],
+)
+def test_a_ticker_of_bybit_is_also_a_mark_price_and_a_funding_rate(
+    kind: str, data: str, expected: list[tuple[str, dict[str, Any]] | None]
+) -> None:
+    frame = (LINEAR % (kind, data)).encode()
+    messages = Compiled(BYBIT).decode(frame, connection="linear")
+    assert messages[0].get("message") == f"tickers {kind}"
+    assert [message.get("outcome") for message in messages] == ["event"] * len(expected)
+    for message, extension in zip(messages, expected, strict=True):
+        if extension is not None:
+            payload: dict[str, Any] = message.get("payload", {})
+            assert payload["name"] == extension[0]
+            assert extension[1].items() <= payload["data"].items()
 
 
 def test_a_missing_rate_and_a_time_of_0_are_absent() -> None:

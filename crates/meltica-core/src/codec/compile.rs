@@ -8,7 +8,8 @@ mod schema;
 mod snapshots;
 
 use super::plan::{
-    Each, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot, TextAt, TimeAt, word,
+    Each, Group, LevelArray, LevelsPlan, List, MAX_SLOTS, Message, Place, Sequence, Slot, TextAt, TimeAt,
+    word,
 };
 use super::spec::{
     CodecSpec, EnvelopeSpec, LevelsSpec, MessageSpec, Role, RowSpec, SequenceSpec, SpecError, TextSpec,
@@ -116,7 +117,6 @@ impl Compiler {
             absent,
             texts,
             outer_texts: 0,
-            each: None,
             role: spec.role,
             symbol: spec.symbol.as_ref().map(|text| self.text_at(&path("symbol"), text)),
             venue_time,
@@ -280,20 +280,29 @@ impl Compiler {
     }
 }
 
-/// Completes the messages, given the arrays: what can be checked before the elements are read comes first.
-fn complete(messages: Vec<(Message, Option<Slot>)>, eaches: &[Each]) -> Vec<Message> {
-    let complete = |(mut message, element): (Message, Option<Slot>)| {
+/// Completes the messages, given the arrays: what can be checked before the elements are read comes first. Returns the
+/// group of the frame.
+fn complete(specs: &[MessageSpec], messages: &mut [(Message, Option<Slot>)], eaches: &mut [Each]) -> Group {
+    for index in 0..eaches.len() {
+        if let Some(parent) = eaches[index].parent {
+            eaches[usize::from(parent)].inner.push(index as u8);
+        }
+    }
+    let mut whole = Group::default();
+    for ((index, spec), (message, element)) in (0..).zip(specs).zip(messages) {
         let inner = eaches.iter().filter(|each| each.parent.is_none());
         inner.for_each(|each| message.outer.remove(each.below));
+        let texts = std::mem::take(&mut message.texts);
         let (outer, inner): (Vec<_>, Vec<_>) =
-            message.texts.into_iter().partition(|(slot, _)| message.outer.has(*slot));
+            texts.into_iter().partition(|(slot, _)| message.outer.has(*slot));
         message.outer_texts = outer.len();
         message.texts = outer.into_iter().chain(inner).collect();
-        let each = element.and_then(|slot| eaches.iter().position(|each| each.element.slot == slot));
-        message.each = each.map(|each| each as u8);
-        message
-    };
-    messages.into_iter().map(complete).collect()
+        let each = eaches.iter_mut().find(|each| Some(each.element.slot) == *element);
+        let group = each.map_or(&mut whole, |each| &mut each.group);
+        let list = if spec.also { &mut group.also } else { &mut group.first };
+        list.push(index);
+    }
+    whole
 }
 
 /// Returns what the feed needs to know of the messages.
@@ -337,7 +346,7 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
     let symbols = compiler.symbols(&spec);
     let stream =
         spec.envelope.as_ref().map(|envelope| (compiler.envelope(envelope), envelope.symbol_separator));
-    let messages = compiler.messages(&spec);
+    let mut messages = compiler.messages(&spec);
     let texts = compiler.whole_texts(&spec);
     compiler.scope = Some(Scope::default());
     let sequence = compiler.optional("connection_sequence", spec.connection_sequence.as_ref());
@@ -368,16 +377,18 @@ pub(super) fn compile(spec: CodecSpec) -> Result<Codec, SpecError> {
         ],
         _ => Vec::new(),
     };
-    let (tables, faults) = compiler.paths.build(extra);
+    let (mut tables, faults) = compiler.paths.build(extra);
     if !faults.is_empty() {
         return Err(SpecError { codec: spec.name, faults });
     }
     let stateful = stateful(&spec);
+    let whole = complete(&spec.messages, &mut messages, &mut tables.eaches);
     Ok(Codec {
         venue: venue(&spec.name),
         name: spec.name,
         infos: infos(spec.messages),
-        messages: complete(messages, &tables.eaches),
+        messages: messages.into_iter().map(|(message, _)| message).collect(),
+        whole,
         tables,
         rows: compiler.rows.iter().map(row_plan).collect(),
         stream,

@@ -4,8 +4,10 @@ use super::BookIds;
 use super::error::{Context, DecodeError, Fail, Fault};
 use super::field_map::FieldMap;
 use super::levels::Levels;
+use super::plan::Group;
 use super::read::Reader;
 use super::scan::Scan;
+use super::spec::Role;
 use super::symbols::SymbolCache;
 use super::{Codec, number, scan};
 use crate::event::{Kind, Nanos, Payload, VenueId};
@@ -248,26 +250,39 @@ impl State {
         {
             return Ok(());
         }
-        for (index, message) in (0..).zip(&codec.messages) {
-            match message.each {
-                None if self.fields.matches(frame, message) && scanned.is_ok() => {
-                    self.message(codec, frame, index, sink)?;
-                    return self.skip_unread(frame);
-                }
-                Some(each) if self.fields.matches_around(codec, frame, message, each) => {
-                    self.fields.context.message = Some(index);
-                    self.walk_from(codec, frame, each, sink)?;
-                    // Elements before the end of a broken frame were read.
-                    scanned?;
-                    return self.skip_unread(frame);
-                }
-                _ => {}
-            }
+        if scanned.is_err() {
+            self.keep_applicable(codec, frame);
+        }
+        let is_read = scanned.is_ok() && self.group(codec, frame, &codec.whole, sink);
+        let are_read = self.arrays(codec, frame, 0, sink)?;
+        if scanned.is_err() {
+            // Elements before the end of a broken frame were read; the rest may be any message.
+            self.fields.context = Context::NONE;
         }
         scanned?;
-        self.skip_unread(frame)?;
-        sink.message(Ok(Decoded::Unmatched));
+        if !is_read && !are_read {
+            sink.message(Ok(Decoded::Unmatched));
+        }
         Ok(())
+    }
+
+    /// Reads the messages of the frame or element that was scanned last. Returns whether there is any.
+    #[inline]
+    fn group(&mut self, codec: &Codec, frame: &[u8], group: &Group, sink: &mut impl Sink) -> bool {
+        let holds =
+            |state: &Self, index: &&u16| state.fields.matches(frame, &codec.messages[usize::from(**index)]);
+        let mut also = group.also.iter();
+        let first = group.first.iter().find(|index| holds(self, index));
+        let mut next = first.or_else(|| also.find(|index| holds(self, index)));
+        let is_read = next.is_some();
+        while let Some(index) = next {
+            if let Err(fail) = self.message(codec, frame, *index, sink) {
+                self.refuse(codec, frame, fail, sink);
+            }
+            self.fields.context.symbol = None;
+            next = also.find(|index| holds(self, index));
+        }
+        is_read
     }
 
     #[inline(always)]
@@ -277,67 +292,88 @@ impl State {
         Reader { frame, fields, unknown_enums, payload }.message(codec, index, cache, sink)
     }
 
-    /// Checks the arrays whose elements were not read.
+    /// Reads the elements of the noted arrays, from the one at index `from` on, and checks those that no message is in.
+    /// Returns whether a message may be in one.
     #[inline]
-    fn skip_unread(&self, frame: &[u8]) -> Scan<()> {
-        for start in &self.fields.unread {
-            scan::skip(frame, *start as usize)?;
+    fn arrays<S: Sink>(&mut self, codec: &Codec, frame: &[u8], from: usize, sink: &mut S) -> Scan<bool> {
+        let (mut next, mut are_read) = (from, false);
+        while let Some(&(start, each)) = self.fields.unread.get(next) {
+            next += 1;
+            if self.applicable(codec, frame, each).next().is_some() {
+                are_read = true;
+                self.walk(codec, frame, start as usize, each, sink)?;
+            } else {
+                scan::skip(frame, start as usize)?;
+            }
         }
-        Ok(())
+        self.fields.unread.truncate(from);
+        Ok(are_read)
     }
 
-    /// Reads the elements of an array, from the outer one of nested arrays.
+    /// Returns the messages of an array, and of those in its elements, whose conditions outside of the elements hold.
+    fn applicable<'a>(
+        &'a self,
+        codec: &'a Codec,
+        frame: &'a [u8],
+        each: u8,
+    ) -> impl Iterator<Item = u16> + 'a {
+        let eaches = &codec.tables.eaches;
+        let each = &eaches[usize::from(each)];
+        let inner = each.inner.iter().flat_map(|inner| eaches[usize::from(*inner)].group.all());
+        each.group
+            .all()
+            .chain(inner)
+            .filter(move |index| self.fields.matches_around(frame, &codec.messages[usize::from(*index)]))
+    }
+
+    /// Leaves out the arrays of a broken frame that no message is in.
+    #[cold]
+    fn keep_applicable(&mut self, codec: &Codec, frame: &[u8]) {
+        let mut unread = std::mem::take(&mut self.fields.unread);
+        unread.retain(|(_, each)| self.applicable(codec, frame, *each).next().is_some());
+        self.fields.unread = unread;
+    }
+
+    /// Scans each element of an array, and reads its messages and then those of the arrays in it.
     #[inline(never)]
-    fn walk_from<S: Sink>(&mut self, codec: &Codec, frame: &[u8], each: u8, sink: &mut S) -> Scan<()> {
-        let element = &mut |state: &mut Self, sink: &mut S| {
-            state.element(codec, frame, each, sink);
-            Ok(())
-        };
-        let Some(parent) = codec.tables.eaches[usize::from(each)].parent else {
-            return self.walk(codec, frame, each, element, sink);
-        };
-        let inner = &mut |state: &mut Self, sink: &mut S| state.walk(codec, frame, each, element, sink);
-        self.walk(codec, frame, parent, inner, sink)
-    }
-
-    /// Scans each element of an array and calls `read` after it.
     fn walk<S: Sink>(
         &mut self,
         codec: &Codec,
         frame: &[u8],
+        start: usize,
         each: u8,
-        read: &mut dyn FnMut(&mut Self, &mut S) -> Scan<()>,
         sink: &mut S,
     ) -> Scan<()> {
-        let message = self.fields.context.message;
-        let Some(start) = self.fields.array_at(frame, codec.tables.eaches[usize::from(each)].array) else {
-            sink.message(Ok(Decoded::Unmatched));
-            return Ok(());
-        };
-        self.fields.unread.retain(|at| *at as usize != start);
         let mut index = 0;
-        scan::elements(frame, start, |at| {
-            self.fields.context = Context { message, element: Some(index), ..Context::NONE };
+        let read = scan::elements(frame, start, |at| {
+            self.fields.context = Context { element: Some(index), ..Context::NONE };
             index += 1;
+            let noted = self.fields.unread.len();
             let end = self.fields.element(codec, frame, at, each)?;
-            read(self, sink)?;
+            let is_read = self.group(codec, frame, &codec.tables.eaches[usize::from(each)].group, sink);
+            let are_read = self.arrays(codec, frame, noted, sink)?;
+            if !is_read && !are_read {
+                sink.message(Ok(Decoded::Unmatched));
+            }
             Ok(end)
-        })?;
-        Ok(())
+        });
+        read.map(drop).inspect_err(|_| self.blame(codec, frame, each))
     }
 
-    /// Decodes the scanned element, which is the first message of the array whose conditions hold.
-    fn element(&mut self, codec: &Codec, frame: &[u8], each: u8, sink: &mut impl Sink) {
-        let mut messages = codec.messages.iter();
-        let found =
-            messages.position(|message| message.each == Some(each) && self.fields.matches(frame, message));
-        match found {
-            Some(index) => {
-                if let Err(fail) = self.message(codec, frame, index as u16, sink) {
-                    self.refuse(codec, frame, fail, sink);
-                }
-            }
-            None => sink.message(Ok(Decoded::Unmatched)),
-        }
+    /// Names the message that the text of a broken array would have been, if all that it may be have the same role, and
+    /// no symbol, since the rest of the array may be of others.
+    #[cold]
+    fn blame(&mut self, codec: &Codec, frame: &[u8], each: u8) {
+        let of = |index: u16| {
+            let info = &codec.infos[usize::from(index)];
+            (info.role, info.snapshot.filter(|_| info.role == Role::BookSnapshot))
+        };
+        let message = {
+            let mut messages = self.applicable(codec, frame, each);
+            let first = messages.next();
+            first.filter(|first| messages.all(|other| of(other) == of(*first)))
+        };
+        let element = self.fields.context.element;
+        self.fields.context = Context { message, element, ..Context::NONE };
     }
 }

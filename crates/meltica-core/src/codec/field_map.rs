@@ -36,8 +36,8 @@ pub(super) struct Span {
 pub(super) struct FieldMap {
     /// The slots with a value.
     filled: Bits,
-    /// The starts of the arrays whose elements were not read.
-    pub unread: Vec<u32>,
+    /// The arrays whose elements were not read: the start of each, and the index of its [`Each`](super::plan::Each).
+    pub unread: Vec<(u32, u8)>,
     /// What is being read, for errors.
     pub context: Context,
     spans: [Span; MAX_SLOTS],
@@ -223,8 +223,8 @@ impl FieldMap {
                 let plan = &codec.tables.positions[usize::from(index)];
                 Ok((self.positions(codec, frame, at, plan, usize::MAX)?, TokenKind::Nested))
             }
-            Array::Each(_) => {
-                self.unread.push(at as u32);
+            Array::Each(index) => {
+                self.unread.push((at as u32, index));
                 // It is noted even if it does not end, as its first elements can be read.
                 self.set(place.slot, at, frame.len(), TokenKind::Nested);
                 Ok((blocks::close(frame, at)?, TokenKind::Nested))
@@ -305,14 +305,9 @@ impl FieldMap {
             && message.texts.iter().all(|(slot, expected)| self.is(frame, *slot, expected))
     }
 
-    /// Returns whether the conditions hold that do not concern the elements of an array, and the array is there.
-    pub fn matches_around(&self, codec: &Codec, frame: &[u8], message: &Message, each: u8) -> bool {
-        let mut each = &codec.tables.eaches[usize::from(each)];
-        while let Some(parent) = each.parent {
-            each = &codec.tables.eaches[usize::from(parent)];
-        }
-        self.array_at(frame, each.array).is_some()
-            && self.filled.contains(message.outer)
+    /// Returns whether the conditions hold that do not concern the elements of an array.
+    pub fn matches_around(&self, frame: &[u8], message: &Message) -> bool {
+        self.filled.contains(message.outer)
             && !self.filled.intersects(message.absent)
             && message.texts[..message.outer_texts]
                 .iter()

@@ -102,16 +102,33 @@ pub(super) struct Several {
     pub whole: Vec<Array>,
 }
 
+/// The messages of a frame itself, or of each element of an array, by their indices.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// Of these, the first whose conditions hold is read.
+    pub first: Vec<u16>,
+    /// All of these whose conditions hold are read as well.
+    pub also: Vec<u16>,
+}
+
+impl Group {
+    pub fn all(&self) -> impl Iterator<Item = u16> {
+        self.first.iter().chain(&self.also).copied()
+    }
+}
+
 /// An array whose elements are messages.
 #[derive(Debug)]
 pub(super) struct Each {
-    /// The slot of the array.
-    pub array: Slot,
     pub element: Place,
     /// The array whose elements hold this one.
     pub parent: Option<u8>,
     /// The slots of an element.
     pub below: Bits,
+    /// The messages of its elements.
+    pub group: Group,
+    /// The arrays in its elements whose elements are messages.
+    pub inner: Vec<u8>,
 }
 
 /// Where the parts of a level are.
@@ -323,8 +340,6 @@ pub(super) struct Message {
     pub texts: Vec<(Slot, TextMatch)>,
     /// The number of texts that are not of an element.
     pub outer_texts: usize,
-    /// The array whose elements are the messages.
-    pub each: Option<u8>,
     pub role: Role,
     pub symbol: Option<TextAt>,
     pub venue_time: Option<TimeAt>,

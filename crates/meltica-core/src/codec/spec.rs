@@ -375,6 +375,8 @@ pub struct MessageSpec {
     /// Whether a ticker has only the values that changed: the others are those of its symbol's previous ones on the
     /// connection.
     pub keep: bool,
+    /// Whether the message is read beside the first one whose conditions hold.
+    pub also: bool,
     /// The path of the levels per side that a [`Role::Control`] confirms for the book of its symbol.
     pub depth: Option<String>,
 }

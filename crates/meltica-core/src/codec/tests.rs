@@ -3,6 +3,7 @@ mod extensions;
 mod language;
 mod paths;
 mod session;
+mod several;
 mod symbols;
 mod venues;
 

@@ -4,7 +4,8 @@ The topic is a text such as `orderbook.50.BTCUSDT`. A snapshot replaces the book
 restart of the service, numbers start again at 1. A delta has the number after that of the book; the venue
 does not promise it in writing, but numbers of a topic are consecutive. `orderbook.1` is the best bid and ask,
 not a book. Subscribe to one deeper topic per symbol. Tickers of linear contracts send only what changed, and
-are completed with the values before.
+are completed with the values before. One with a mark price or a funding rate is such an extension too; what
+it lacks has not changed.
 
 One text names two instruments, so connections of linear contracts have the category `linear`: there, BTCUSDT
 is `BTC-USDT-PERP`. The venue's documentation:
@@ -111,6 +112,35 @@ def _tickers(kind: str) -> Message:
 
 TICKERS = (_tickers("snapshot"), _tickers("delta"))
 
+MARK_PRICE = Message(
+    name="tickers mark price",
+    role="Extension",
+    extension="mark_price",
+    also=True,
+    matches=(prefix("topic", "tickers."), present("data.markPrice")),
+    symbol="data.symbol",
+    venue_time=("ts", "ms"),
+    fields=(
+        Field("mark_price", "data.markPrice", decimal("zero_is_absent")),
+        Field("index_price", "data.indexPrice", decimal("zero_is_absent")),
+    ),
+)
+
+FUNDING_RATE = Message(
+    name="tickers funding rate",
+    role="Extension",
+    extension="funding_rate",
+    also=True,
+    matches=(prefix("topic", "tickers."), present("data.fundingRate")),
+    symbol="data.symbol",
+    venue_time=("ts", "ms"),
+    fields=(
+        Field("funding_rate", "data.fundingRate", decimal("any")),
+        Field("funding_time", "data.nextFundingTime", time("ms")),
+    ),
+)
+"""A ticker of linear contracts is also a mark price and a funding rate, when it has them."""
+
 _MINUTES = {str(n): f"{n}m" for n in (1, 3, 5, 15, 30)} | {str(60 * n): f"{n}h" for n in (1, 2, 4, 6, 12)}
 _INTERVALS = {**_MINUTES, "D": "1d", "W": "1w", "M": "1M"}
 
@@ -151,6 +181,8 @@ BYBIT = Codec(
         TRADES,
         *(message for depth in DEPTHS for message in _books(depth)),
         *TICKERS,
+        MARK_PRICE,
+        FUNDING_RATE,
         BEST,
         KLINE,
         CONTROL,

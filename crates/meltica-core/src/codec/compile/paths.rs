@@ -1,7 +1,7 @@
 //! The declared paths as a tree, and the tables that the decoder builds from it.
 
 use crate::codec::plan::{
-    Array, Bits, Each, Entry, LevelArray, MAX_SLOTS, Node, Place, Positions, Several, Slot, word,
+    Array, Bits, Each, Entry, Group, LevelArray, MAX_SLOTS, Node, Place, Positions, Several, Slot, word,
 };
 
 /// Maximum number of steps of a path.
@@ -58,8 +58,20 @@ fn steps(path: &str) -> Result<Vec<Step>, String> {
 
 /// Checks the text of a path whose array is unknown.
 pub(super) fn check(path: &str) -> Result<(), String> {
-    let below = path.strip_prefix('@').map(|rest| rest.strip_prefix('.').unwrap_or(rest));
-    if below == Some("") { Ok(()) } else { steps(below.unwrap_or(path)).map(drop) }
+    match path.strip_prefix('@') {
+        Some("") => Ok(()),
+        Some(rest) => steps(below(rest, path)?).map(drop),
+        None => steps(path).map(drop),
+    }
+}
+
+/// Returns the rest of a path in an element, after `@`, without its dot.
+fn below<'a>(rest: &'a str, path: &str) -> Result<&'a str, String> {
+    match rest.strip_prefix('.') {
+        Some(rest) => Ok(rest),
+        None if rest.starts_with('[') => Ok(rest),
+        None => Err(format!("expected `.` or `[` after `@`, saw {path:?}; write \"@.{rest}\"")),
+    }
 }
 
 /// The arrays whose elements are a message's, as steps that end in [`Step::Each`].
@@ -69,8 +81,8 @@ pub(super) struct Scope(Vec<Step>);
 impl Scope {
     pub fn new(each: &str) -> Result<Self, String> {
         let mut steps = steps(&format!("{}[]", each.strip_suffix("[]").unwrap_or(each)))?;
-        if steps.iter().any(|step| matches!(step, Step::At(_))) {
-            return Err(format!("expected keys and `[]`, saw {each:?}"));
+        if steps.iter().any(|step| matches!(step, Step::At(..0))) {
+            return Err(format!("expected keys, positions from the start and `[]`, saw {each:?}"));
         }
         if steps.iter().filter(|step| **step == Step::Each).count() > 2 {
             return Err(format!("expected at most two arrays, one in the other, saw {each:?}"));
@@ -87,7 +99,7 @@ impl Scope {
             }
             Some("") => self.0.clone(),
             Some(rest) => {
-                let rest = steps(rest.strip_prefix('.').unwrap_or(rest))?;
+                let rest = steps(below(rest, path)?)?;
                 self.0.iter().cloned().chain(rest).collect()
             }
             None => steps(path)?,
@@ -297,7 +309,13 @@ impl Build {
             let index = self.tables.eaches.len() as u8;
             let mut below = Bits::default();
             collect(element, &mut below);
-            self.tables.eaches.push(Each { array: draft.slot, element: Place::default(), parent, below });
+            self.tables.eaches.push(Each {
+                element: Place::default(),
+                parent,
+                below,
+                group: Group::default(),
+                inner: Vec::new(),
+            });
             self.tables.eaches[usize::from(index)].element = self.place(element, Some(index), name);
             whole.push(Array::Each(index));
         }

@@ -6,15 +6,21 @@ use crate::event::Nanos;
 use proptest::prelude::*;
 use std::sync::Arc;
 
-fn field(name: &str, path: &str, convert: Convert) -> FieldSpec {
+pub(super) fn field(name: &str, path: &str, convert: Convert) -> FieldSpec {
     FieldSpec { name: name.into(), path: path.into(), convert, required: false }
 }
 
-fn equals(path: &str, text: &str) -> Match {
+pub(super) fn equals(path: &str, text: &str) -> Match {
     Match::Equals(path.into(), text.into())
 }
 
-fn message(name: &str, role: Role, each: Option<&str>, symbol: &str, matches: Vec<Match>) -> MessageSpec {
+pub(super) fn message(
+    name: &str,
+    role: Role,
+    each: Option<&str>,
+    symbol: &str,
+    matches: Vec<Match>,
+) -> MessageSpec {
     MessageSpec {
         name: name.into(),
         role,
@@ -25,7 +31,13 @@ fn message(name: &str, role: Role, each: Option<&str>, symbol: &str, matches: Ve
     }
 }
 
-fn trade(name: &str, each: Option<&str>, symbol: &str, matches: Vec<Match>, paths: [&str; 3]) -> MessageSpec {
+pub(super) fn trade(
+    name: &str,
+    each: Option<&str>,
+    symbol: &str,
+    matches: Vec<Match>,
+    paths: [&str; 3],
+) -> MessageSpec {
     let [id, price, quantity] = paths;
     let number = || Convert::Decimal(Sign::Positive);
     let fields = vec![
@@ -36,13 +48,13 @@ fn trade(name: &str, each: Option<&str>, symbol: &str, matches: Vec<Match>, path
     MessageSpec { fields, ..message(name, Role::Event(Kind::Trade), each, symbol, matches) }
 }
 
-fn codec(messages: Vec<MessageSpec>) -> CodecSpec {
+pub(super) fn codec(messages: Vec<MessageSpec>) -> CodecSpec {
     let symbols = vec![(String::new(), SymbolRule { separator: Some('-'), ..SymbolRule::default() })];
     CodecSpec { name: "venue".into(), symbols, messages, ..CodecSpec::default() }
 }
 
 /// Returns each message in short: what it is, its symbol, and price or error.
-fn short(decoder: &mut Decoder, frame: &str) -> Vec<String> {
+pub(super) fn short(decoder: &mut Decoder, frame: &str) -> Vec<String> {
     all(decoder, frame, |_, _| true)
         .into_iter()
         .map(|outcome| match outcome {
@@ -380,7 +392,7 @@ fn a_path_that_cannot_match_is_refused_and_an_array_on_a_path_is_named() {
         (None, "data[].x", "t.id: \"data[].x\" can never match; expected each="),
         (Some("data"), "events[].x", "t.id: \"events[].x\" can never match"),
         (Some("a[].b[].c"), "x", "t.each: expected at most two arrays"),
-        (Some("a[0]"), "x", "t.each: expected keys and `[]`"),
+        (Some("a[-1]"), "x", "t.each: expected keys, positions from the start and `[]`"),
         (None, "a[x]", "t.id: expected a position"),
         (None, "a[-9]", "expected a text or number, the last 8 at most"),
         (None, "a[-1].b", "expected a text or number, the last 8 at most"),
