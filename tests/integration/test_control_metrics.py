@@ -17,8 +17,8 @@ from tests.support.gateway import Running
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "TELEMETRY_POINTS.md"
-TRADING = "meltica_trading_"
-"""Prefix of the metrics that only a gateway has in which lambdas trade."""
+TRADING = ("meltica_trading_", "meltica_risk_")
+"""Prefixes of the metrics that only a gateway has in which lambdas trade."""
 _ROW = re.compile(r"\| `(\w+)` \| (\w+) \| ?(\w*) \| ?([^|]*)\| ([^|]+) \|")
 
 

@@ -5,12 +5,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from meltica._core import Metrics
+from meltica.model.enums import OrderState
 from meltica.telemetry.families import Histograms, Rows, counter, gauge, histogram
 from meltica.telemetry.registry import Reading, Source
+from meltica.trading.faults import FaultKind
+from meltica.trading.risk.rules import Rule
 
 if TYPE_CHECKING:
     from meltica.gateway.trading import GatewayTrading
     from meltica.gateway.trading_runtime import TradingRuntime
+
+
+_Numbers = list[tuple[tuple[str, ...], float]]
 
 
 def trading_metrics(trading: "GatewayTrading") -> Source:
@@ -18,14 +24,20 @@ def trading_metrics(trading: "GatewayTrading") -> Source:
 
     def source() -> Reading:
         runtime = trading.runtime
-        return lambda: () if runtime is None else _metrics(runtime)
+        return lambda: () if runtime is None else (*_metrics(runtime), *_risk(runtime))
 
     return source
 
 
 def _metrics(runtime: "TradingRuntime") -> Iterator[Metrics]:
     read = _read(runtime)
-    yield gauge("meltica_trading_open_orders", "Orders that have not ended.", ("mode", "state"), read.open)
+    yield gauge(
+        "meltica_trading_open_orders", "Orders that have not ended.", ("provider", "mode", "state"), read.open
+    )
+    labels = ("provider", "mode")
+    text = "Age of the oldest order whose state at the venue is unknown, since its request; 0 without one."
+    yield gauge("meltica_trading_unknown_oldest_seconds", text, labels, read.unknown)
+    yield gauge("meltica_trading_faults", "Faults of trading, as in readiness.", ("kind",), read.faults)
     yield counter(
         "meltica_trading_order_reports",
         "Changes of orders that were reported to their lambdas, by the state of the order.",
@@ -67,10 +79,35 @@ def _metrics(runtime: "TradingRuntime") -> Iterator[Metrics]:
     )
 
 
+def _risk(runtime: "TradingRuntime") -> Iterator[Metrics]:
+    """Yields the metrics of scopes that cost no walk through their positions."""
+    labels = ("mode", "scope", "name")
+    halted, profits, used, limits = _Numbers(), _Numbers(), _Numbers(), _Numbers()
+    with runtime.desk.lock.reading:
+        for mode, risk in runtime.risks.items():
+            for scope, state in risk.registry.scopes.items():
+                key = (mode.value, scope.kind.value, scope.name)
+                halted.append((key, state.halt is not None))
+                if (profit := state.loss.profit) is not None:
+                    profits.append((key, float(profit)))
+                if (most := state.limits.max_open_orders) is not None:
+                    used.append(((*key, Rule.OPEN_ORDERS.value), state.open_orders))
+                    limits.append(((*key, Rule.OPEN_ORDERS.value), most))
+                if (loss := state.limits.max_daily_loss) is not None:
+                    used.append(((*key, Rule.DAILY_LOSS.value), float(state.loss.daily_loss)))
+                    limits.append(((*key, Rule.DAILY_LOSS.value), float(loss)))
+    yield gauge("meltica_risk_halted", "1 while a scope is halted.", labels, halted)
+    yield gauge("meltica_risk_profit", "Profit of a scope at its latest valuation.", labels, profits)
+    yield gauge("meltica_risk_used", "What is used of a limit.", (*labels, "rule"), used)
+    yield gauge("meltica_risk_limit", "The limit.", (*labels, "rule"), limits)
+
+
 class _Reading:
     """The rows of one scrape."""
 
     open: Rows = ()
+    unknown: Rows = ()
+    faults: Rows = ()
     reports: Rows = ()
     fills: Rows = ()
     refusals: Rows = ()
@@ -86,7 +123,18 @@ def _read(runtime: "TradingRuntime") -> _Reading:
     desk, read = runtime.desk, _Reading()
     with desk.lock.reading:
         records = [each.record for each in desk.open_machines()]
-        read.open = list(Counter((each.owner.mode.value, each.state.value) for each in records).items())
+        now, oldest = desk.clock(), dict[tuple[str, ...], int]()
+        read.open = list(
+            Counter((each.provider, each.owner.mode.value, each.state.value) for each in records).items()
+        )
+        for each in records:
+            if each.state is OrderState.UNKNOWN:
+                key = (each.provider, each.owner.mode.value)
+                oldest[key] = max(oldest.get(key, 0), now - each.intent_at)
+        read.unknown = [
+            ((provider, mode.value), oldest.get((provider, mode.value), 0) / 1e9)
+            for provider, mode in desk.accounts.keys()  # noqa: SIM118
+        ]
         pending = desk.pending
         read.steps, read.orders = list(desk.latencies.steps()), list(desk.latencies.orders())
         read.reports = [((mode.value, state.value), n) for (mode, state), n in pending.reports.items()]
@@ -105,6 +153,8 @@ def _read(runtime: "TradingRuntime") -> _Reading:
             for mode, balances in desk.accounts.balances.items()
             for each in balances.faults
         ]
+    kinds = Counter(each.kind for each in runtime.trading.faults())
+    read.faults = [((kind.value,), kinds[kind]) for kind in FaultKind]
     count, seconds = runtime.trading.commits
     read.commits, read.commit_seconds = [((), count)], [((), seconds)]
     return read
