@@ -161,9 +161,10 @@ fn message(u: &mut Unstructured) -> Result<MessageSpec> {
         name: (*u.choose(&["one", "two", "three", "four"])?).to_owned(),
         role: *u.choose(&roles)?,
         matches: many(u, 3, condition)?,
-        each: optional(u, |u| Ok((*u.choose(&["a", "data", "k[].o", "[]"])?).to_owned()))?,
+        each: optional(u, |u| Ok((*u.choose(&["a", "data", "k[].o", "[]", "[1]", "data[1]"])?).to_owned()))?,
         symbol: optional(u, text)?,
         keep: u.arbitrary()?,
+        also: u.arbitrary()?,
         depth: u.arbitrary::<bool>()?.then(|| path(u)).transpose()?,
         venue_time: optional(u, |u| {
             Ok(if u.arbitrary()? { TimeSpec::NewestLevel } else { TimeSpec::Path(path(u)?, unit(u)?) })
