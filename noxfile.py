@@ -131,6 +131,20 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def otel(session: nox.Session) -> None:
+    """Builds an OpenTelemetry collector from source, and exports to it. Needs Go and three minutes."""
+    install(session, "test")
+    tools = Path(session.create_tmp()).resolve()
+    builder = "go.opentelemetry.io/collector/cmd/builder@v0.165.0"
+    session.run("go", "install", builder, env={"GOBIN": str(tools)}, external=True)
+    manifest = str(Path("tests/support/collector.yaml").resolve())
+    with session.chdir(tools):
+        session.run(str(tools / "builder"), "--config", manifest, external=True)
+    binary = {"MELTICA_COLLECTOR": str(tools / "build" / "otelcol")}
+    session.run("pytest", "-s", "tests/integration/test_otlp_collector.py", env=binary)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Runs the benchmarks of the event path."""
     install(session)
