@@ -54,7 +54,7 @@ fn elements_of_all_arrays_of_a_frame_are_read() {
     let other = format!(r#"{{"ch":"x","other":[{}],{tickers}}}"#, one_trade(1));
     assert_eq!(read(&other), two);
     assert_eq!(read(&other.replace(r#""q":1}]"#, r#""q":1]]"#)), ["syntax None"]);
-    assert_eq!(read(&format!(r#"{{{trades}}}"#)), ["Unmatched"]);
+    assert_eq!(read(&format!("{{{trades}}}")), ["Unmatched"]);
     // A faulty element does not keep the elements of another array from being read.
     let bad = format!(r#"{{"ch":"x",{},{tickers}}}"#, trades.replace(r#""p":2"#, r#""p":-2"#));
     assert_eq!(read(&bad), [one[0], "bad_number Some(1)", two[0], two[1]]);
