@@ -83,16 +83,22 @@ def trading() -> Generator[tuple[Project, Venue]]:
         yield created, venue
 
 
-def configured(gateway: Gateway) -> Path:
+def configured(gateway: Gateway, alertmanager: int = 9093) -> Path:
     """Writes the configuration of `deployments` for a gateway and short intervals; returns its path."""
     folder = gateway.project.folder
     token = folder / "meltica.token"
     token.write_text(gateway.project.authorization()["authorization"].removeprefix("Bearer "))
     config = yaml.safe_load((DEPLOYMENTS / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
+    config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{alertmanager}"]
     (scrape,) = config["scrape_configs"]
     scrape["authorization"]["credentials_file"] = str(token)
     scrape["static_configs"][0]["targets"] = [gateway.address.removeprefix("http://")]
+    for file in config["rule_files"]:
+        rules = yaml.safe_load((DEPLOYMENTS / file).read_text())
+        for rule in rules["groups"][0]["rules"]:
+            rule["for"] = "1s"
+        (folder / file).write_text(json.dumps(rules))
     path = folder / "prometheus.yml"
     path.write_text(json.dumps(config))
     return path
