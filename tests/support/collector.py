@@ -1,5 +1,6 @@
 """An OTLP collector on loopback that decodes what it receives, and fails in the ways that collectors do."""
 
+import ssl
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ ACCEPTED: Answer = 200, {}, b""
 class Collector:
     """What was received, and how the next requests are answered."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.answer: Callable[[str], Answer] = lambda _path: ACCEPTED
         self.hold = threading.Event()
         """Requests are answered while it is set."""
@@ -31,6 +32,10 @@ class Collector:
         self._changed = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
+        if tls is not None:
+            # The handshake is made by the thread of the request.
+            listener = self._server.socket
+            self._server.socket = tls.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="collector")
         self._thread.start()
         self.port: int = self._server.server_address[1]
@@ -74,9 +79,9 @@ class Collector:
 
 
 @contextmanager
-def collecting(port: int = 0) -> Generator[Collector]:
+def collecting(port: int = 0, tls: ssl.SSLContext | None = None) -> Generator[Collector]:
     """Runs a collector."""
-    collector = Collector(port)
+    collector = Collector(port, tls)
     try:
         yield collector
     finally:
@@ -94,6 +99,12 @@ def _attributes(message: Any) -> dict[str, Any]:
 
 def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except OSError:
+                self.close_connection = True  # the handshake failed
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}

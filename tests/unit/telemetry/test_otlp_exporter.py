@@ -2,9 +2,11 @@
 
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -17,6 +19,7 @@ from meltica.telemetry.otlp.exporter import QUEUE, Counts, Exporter
 from meltica.telemetry.otlp.sender import MAX_RETRY_AFTER, Sender
 from meltica.telemetry.otlp.spans import Span, SpanContext, span_id
 from meltica.telemetry.otlp.target import Target, target_of
+from tests.support.certificates import Pair
 from tests.support.collector import ACCEPTED, Collector, attributes, collecting
 
 TRACE = bytes(range(16))
@@ -234,3 +237,36 @@ def test_an_answer_byte_by_byte_ends_with_the_time_limit() -> None:
         thread.join(20)
     assert answer.outcome == "retry"
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_collector_must_have_a_certificate_that_is_trusted(trusted: bool, tmp_path: Path) -> None:
+    pair, other = Pair(tmp_path), Pair(_folder(tmp_path / "other"))
+    pair.write()
+    other.write()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pair.chain, pair.key)
+    # The gateway shows a certificate as well.
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(other.chain)
+    files = {
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(pair.chain if trusted else other.chain),
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(other.chain),
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(other.key),
+    }
+    with collecting(tls=tls) as collector:
+        url = f"https://127.0.0.1:{collector.port}"
+        answer = Sender(target(url, **files)).post(f"{url}/v1/traces", b"")
+        requests = [path for path, _ in collector.requests]
+    assert (answer.outcome, requests) == (("sent", ["/v1/traces"]) if trusted else ("retry", []))
+    assert trusted or "CERTIFICATE_VERIFY_FAILED" in answer.text
+
+
+def test_a_certificate_that_cannot_be_read_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Sender(target("https://a", OTEL_EXPORTER_OTLP_CERTIFICATE=str(tmp_path / "none.pem")))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
