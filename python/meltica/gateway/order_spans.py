@@ -5,6 +5,7 @@ The trace id is the id of the order, so it is known wherever the order is. The s
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from meltica.control.traces import SPANS, Point, points_of
@@ -20,8 +21,20 @@ _OF_EVENT: Final = frozenset({"venue", "received"})
 _FAILED: Final = frozenset({OrderState.REJECTED})
 
 
-def spans_of(order: StoredOrder, fills: Sequence[FillRow], cause: TraceContext | None = None) -> list[Span]:
-    """Returns the span of an order, and one for each of its steps; `cause` is a request that changed it."""
+def build(
+    order: StoredOrder, fills: Sequence[FillRow], cause: TraceContext | None = None
+) -> partial[list[Span]]:
+    """Returns what builds the spans of an order; it holds no more fills than have spans.
+
+    `cause` is a request that changed the order.
+    """
+    return partial(_spans, order, fills[:MAX_FILLS], len(fills), cause)
+
+
+def _spans(
+    order: StoredOrder, fills: Sequence[FillRow], count: int, cause: TraceContext | None
+) -> list[Span]:
+    """Returns the span of an order, and one for each of its steps."""
     trace = order.id.bytes
     root = SpanContext(trace, span_id(trace, "order"))
     points = _points(order, fills)
@@ -38,7 +51,7 @@ def spans_of(order: StoredOrder, fills: Sequence[FillRow], cause: TraceContext |
         "meltica.order.state": order.state,
         "meltica.order.quantity": str(order.quantity),
         "meltica.order.filled_quantity": str(order.filled_quantity),
-        "meltica.order.fills": len(fills),
+        "meltica.order.fills": count,
     }
     if order.venue_order_id is not None:
         attributes["meltica.order.venue_id"] = order.venue_order_id
@@ -55,7 +68,7 @@ def spans_of(order: StoredOrder, fills: Sequence[FillRow], cause: TraceContext |
 def _points(order: StoredOrder, fills: Sequence[FillRow]) -> list[Point]:
     event = None if order.trigger is None else order.trigger.event
     ahead = 0 if event is None else event.received_at - event.received_time
-    points = points_of(order, fills[:MAX_FILLS])
+    points = points_of(order, fills)
     return [each._replace(at=each.at + ahead) if each.step in _OF_EVENT else each for each in points]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from meltica.errors import ConfigError, DatabaseError, one_line
-from meltica.gateway.order_spans import spans_of
+from meltica.gateway.order_spans import build
 from meltica.model.enums import OrderState
 from meltica.persistence.database import Database
 from meltica.persistence.stores.event_log import EventLog
@@ -150,12 +150,8 @@ class Telemetry:
         for fill in await self._loader.fills(ended) if ended else ():
             fills.setdefault(fill.order_id, []).append(fill)
         for order in orders:
-            cause = ends[order.id].headers.get(TRACE, "")
-            exporter.add(
-                lambda order=order, cause=cause: spans_of(
-                    order, fills.get(order.id, ()), parse([cause.encode()])
-                )
-            )
+            cause = parse([ends[order.id].headers.get(TRACE, "").encode()])
+            exporter.add(build(order, fills.get(order.id, []), cause))
         if found:
             self._position = found[-1].id
         return len(found) == limit
