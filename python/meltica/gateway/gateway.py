@@ -433,7 +433,7 @@ class Gateway:
         authenticator = await self.access.start()
         app = create_app(control_services(self, authenticator), self.settings.api_server.client_rules)
         self.api = HttpServer(app, self._socket, certificate=self._certificate)
-        self._shutdown.append(ShutdownStep("control plane", self.api.stop))
+        self._shutdown.append(ShutdownStep("control plane", self.api.stop, 1.0))
         await self.api.start()
         host, port = self.api.address
         self.url = self.settings.api_server.url(host, port)

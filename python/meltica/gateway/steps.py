@@ -3,13 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 log = logging.getLogger("meltica.gateway")
-
-WHOLE_STOP = 15.0
-"""Duration of a stop that `ShutdownStep.share` refers to; a shorter stop shortens every share."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class ShutdownStep:
     stop: Callable[[], Awaitable[bool | None]]
     """Returns False if a part of the component did not stop, and has logged which."""
     share: float = 0.5
-    """Seconds of WHOLE_STOP that are reserved for this step."""
+    """Seconds that the steps before it leave to this step; a stop shorter than all shares shortens each."""
 
 
 async def run_shutdown(steps: list[ShutdownStep], timeout: float) -> list[str]:
@@ -29,11 +27,11 @@ async def run_shutdown(steps: list[ShutdownStep], timeout: float) -> list[str]:
     A late step is cancelled, abandoned and logged, so that the others still get their share.
     """
     deadline = time.monotonic() + timeout
+    reserves = _reserves(steps, timeout)
     left_behind: list[str] = []
     while steps:
         step = steps.pop()
-        reserved = sum(later.share for later in steps) * min(1.0, timeout / WHOLE_STOP)
-        remaining = max(0.1, deadline - time.monotonic() - reserved)
+        remaining = max(0.1, deadline - time.monotonic() - reserves.pop())
         # Cancelling a late step may take long, so it is not awaited.
         stopping = asyncio.ensure_future(step.stop())
         done, _ = await asyncio.wait({stopping}, timeout=remaining)
@@ -46,3 +44,10 @@ async def run_shutdown(steps: list[ShutdownStep], timeout: float) -> list[str]:
             continue
         left_behind.append(step.component)
     return left_behind
+
+
+def _reserves(steps: Sequence[ShutdownStep], timeout: float) -> list[float]:
+    """Returns the seconds that each step leaves to those before it, which are stopped after it."""
+    shares = [step.share for step in steps]
+    scale = min(1.0, timeout / (sum(shares) or 1.0))
+    return [scale * before for before in accumulate([0.0, *shares[:-1]])]
