@@ -18,6 +18,7 @@ from meltica.gateway.baseline import Drift, apply_baseline
 from meltica.gateway.dynamic import DynamicInstances, DynamicProviders, NonblockingProviders
 from meltica.gateway.limits import load_limits
 from meltica.gateway.metrics import gateway_metrics
+from meltica.gateway.notifications import begin_notifications
 from meltica.gateway.otlp import Telemetry
 from meltica.gateway.processors import default_spin, processors
 from meltica.gateway.readiness import Readiness
@@ -226,8 +227,7 @@ class Gateway:
         data = EmbeddedPostgres(database.home).home if database.dsn is None else None
         switch_interval = self.settings.interpreter.switch_interval.total_seconds()
         sys.setswitchinterval(switch_interval)
-        folder = file.parent if file else None
-        self.resources = ResourceWatch(self.settings.resources, data, folder, switch_interval)
+        self.resources = ResourceWatch(self.settings.resources, data, file and file.parent, switch_interval)
 
     def _apply_settings(self, settings: "Settings") -> None:
         """Applies settings that need no restart; the parts read the others when they start."""
@@ -435,9 +435,10 @@ class Gateway:
         self.api = HttpServer(app, self._socket, certificate=self._certificate)
         self._shutdown.append(ShutdownStep("control plane", self.api.stop, 1.0))
         await self.api.start()
-        host, port = self.api.address
-        self.url = self.settings.api_server.url(host, port)
+        self.url = self.settings.api_server.url(*self.api.address)
         self.access.serve_at(self.url)
+        settings, faults = self.settings.notifications, self.readiness.faults
+        self._shutdown += begin_notifications(settings, self.database, self.metrics, faults)
 
 
 async def _supervise(postgres: EmbeddedPostgres) -> None:

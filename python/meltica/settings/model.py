@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from meltica.http.spec import ApiServerSettings
+from meltica.notifications.spec import NotificationsSettings
 from meltica.runtime.backoff import RestartPolicy
 from meltica.settings.entries import LambdaEntry, ProviderEntry
 from meltica.telemetry.otlp.target import EXPECTED, is_endpoint
@@ -252,6 +253,7 @@ class Settings(BaseSettings):
     strategies: StrategiesSettings = StrategiesSettings()
     database: DatabaseSettings = DatabaseSettings()
     retention: RetentionSettings = RetentionSettings()
+    notifications: NotificationsSettings = NotificationsSettings()
     risk: GlobalRiskLimits = GlobalRiskLimits()
     """Limits of all orders together."""
     providers: dict[Name, ProviderEntry] = {}

@@ -28,8 +28,8 @@ from meltica.validation.section import effectless
 log = logging.getLogger("meltica.configuration")
 
 SOURCE: Final = "set over REST"
-OTHERS: Final = frozenset({"providers", "lambdas", "risk"})
-"""Keys of the file that are not settings here."""
+OTHERS: Final = frozenset({"providers", "lambdas", "risk", "notifications"})
+"""Keys of the file that are not settings here: they have stores of their own, or decide who learns what."""
 FIXED: Final = (
     "database",
     "log.format",

@@ -326,6 +326,8 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
         "database.home",
         "hosts.spin",
         "log.file",
+        "notifications.heartbeat.url",
+        "notifications.heartbeat.failUrl",
         "strategies.directory",
         "telemetry.otlpEndpoint",
         "telemetry.otlpInsecure",
