@@ -21,12 +21,14 @@
 //! of the numbers it is none whose response was on its way with the numbers from before; as a restart may have been before
 //! the connection, it does not replace a good book either.
 //!
-//! A book that is still crossed after a snapshot, as in an auction, goes on and is good again when it uncrosses.
+//! A book that is still crossed after a snapshot, as in an auction, goes on and is good again when it uncrosses. After some
+//! time it needs another snapshot, as its own may be wrong.
 //!
 //! Both sides are sorted arrays with the best level last, as most changes are near the best level and move few others.
 //! The assembler keeps all levels; [`BookAssembler::copy_top`] returns the top of the book.
 
 pub mod checksum;
+mod crossed;
 mod history;
 mod horizon;
 mod join;
@@ -39,6 +41,7 @@ mod window;
 
 use crate::codec::{BookIds, Levels, Part, SnapshotMode};
 use crate::event::{Book, Nanos};
+use crossed::Crossing;
 use history::History;
 use horizon::Horizon;
 use ladder::Ladder;
@@ -85,6 +88,7 @@ pub struct BookAssembler {
     /// The snapshots in a row, up to now, that did not have their checksum.
     failed_snapshots: u32,
     horizon: Horizon,
+    crossing: Crossing,
     /// Whether no diff was applied since a snapshot that joined.
     joined: bool,
     /// The id of the last snapshot.
@@ -303,7 +307,9 @@ impl BookAssembler {
         (self.last, self.joined, self.old_run) = (ids.last(), false, 0);
         let crossed = matches!((self.bids.best(), self.asks.best()), (Some(bid), Some(ask)) if bid >= ask);
         if !crossed {
-            self.state = State::Good;
+            if std::mem::replace(&mut self.state, State::Good) != State::Good {
+                self.crossing.uncross();
+            }
             return DiffOutcome::Applied;
         }
         if self.is_good() && !fresh {
@@ -367,6 +373,7 @@ impl BookAssembler {
         self.bids.clear();
         self.asks.clear();
         (self.horizon, self.dropped, self.older) = Default::default();
+        self.crossing.restart(mode);
         (self.price_scale, self.quantity_scale) = (levels.price_scale, levels.quantity_scale);
         if self.apply(ids, levels, true) == DiffOutcome::Overflow {
             return SnapshotOutcome::Overflow;

@@ -11,6 +11,7 @@ mod contracts;
 mod events;
 mod frame;
 mod kept;
+mod lead;
 mod notices;
 mod numbers;
 mod outcome;

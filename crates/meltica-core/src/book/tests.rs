@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 mod checksums;
+mod crossed;
 mod horizon;
 mod sequences;
 

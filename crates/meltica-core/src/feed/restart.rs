@@ -54,7 +54,7 @@ impl Feed {
             }
         }
         let connections = std::mem::take(&mut self.connections);
-        self.lose(received_time, |symbol| {
+        let lost = self.lose(received_time, |symbol| {
             let is_lost = |kind: &Kind| {
                 *kind != Kind::BookSnapshot
                     && closed.delivered(*kind, symbol)
@@ -63,21 +63,34 @@ impl Feed {
             stale.contains(&symbol) || Notice::StaleFeed.concerns().iter().any(is_lost)
         });
         self.connections = connections;
-        Ok(events + self.owed.publish(&mut self.publisher, &self.stats)?)
+        events += self.owed.publish(&mut self.publisher, &self.stats)?;
+        // A notice concerns all market data of a symbol, but the connection of its book may be open.
+        for symbol in lost {
+            for books in [self.books.get_mut(&symbol), self.partials.get_mut(&symbol)].into_iter().flatten() {
+                let (publisher, stats, owed) = (&mut self.publisher, &*self.stats, &mut self.owed);
+                let mut to = BookEvents::new(publisher, stats, owed, symbol, None, received_time);
+                to.unit = self.contracts.unit(symbol);
+                events += books.repeat(&mut to)?;
+            }
+        }
+        Ok(events)
     }
 
-    /// Adds the notices of the symbols that are `lost` and have events since they were lost last.
-    fn lose(&mut self, received_time: Nanos, lost: impl Fn(SymbolId) -> bool) {
+    /// Adds the notices of the symbols that are `lost` and have events since they were lost last. Returns these symbols.
+    fn lose(&mut self, received_time: Nanos, lost: impl Fn(SymbolId) -> bool) -> Vec<SymbolId> {
         let mut published = BTreeMap::new();
         for kind in Notice::StaleFeed.concerns() {
             for (symbol, events) in self.publisher.published(*kind) {
                 *published.entry(symbol).or_insert(0) += events;
             }
         }
+        let mut stale = Vec::new();
         for (symbol, events) in published.into_iter().filter(|(symbol, _)| lost(*symbol)) {
             if self.published.insert(symbol, events).unwrap_or(0) != events {
                 self.owed.add(&self.stats, symbol, StaleReason::Disconnected, (None, received_time));
+                stale.push(symbol);
             }
         }
+        stale
     }
 }

@@ -19,6 +19,7 @@ mod contracts;
 mod depth;
 mod faults;
 mod kept;
+mod lead;
 mod numbers;
 mod restart;
 mod source;

@@ -3,27 +3,33 @@
 use super::*;
 
 /// Returns a diff of BTC-USDT.
-fn change(id: u64) -> String {
+pub(super) fn change(id: u64) -> String {
     format!(r#"{{"e":"depthUpdate","E":{id},"s":"BTCUSDT","U":{id},"u":{id},"b":[["1","{id}"]],"a":[]}}"#)
 }
 
-fn snapshot(last: u64) -> String {
+pub(super) fn snapshot(last: u64) -> String {
     format!(r#"{{"lastUpdateId":{last},"bids":[["1","{last}"]],"asks":[["2","1"]]}}"#)
 }
 
 impl Plane {
     /// Feeds one frame of a connection and returns the ids of the published books and the reasons of its notices.
-    fn on(&mut self, connection: u32, frame: &str) -> Vec<String> {
+    pub(super) fn on(&mut self, connection: u32, frame: &str) -> Vec<String> {
+        self.at(0, connection, frame)
+    }
+
+    /// Feeds one frame of a connection at a time in seconds.
+    pub(super) fn at(&mut self, seconds: Nanos, connection: u32, frame: &str) -> Vec<String> {
         let source = if frame.contains("last") {
             Source::Request(SymbolId::intern("BTC-USDT"))
         } else {
             Source::Stream
         };
-        let events = self.feed.frame_from(source, connection, frame.as_bytes(), 0).unwrap().events;
+        let events = self.feed.frame_from(source, connection, frame.as_bytes(), seconds * 1_000_000_000);
+        let events = events.unwrap().events;
         self.texts(events)
     }
 
-    fn lose(&mut self, connection: u32) -> Vec<String> {
+    pub(super) fn lose(&mut self, connection: u32) -> Vec<String> {
         let events = self.feed.restart_connection(connection, 0).unwrap();
         self.texts(events)
     }
@@ -40,7 +46,7 @@ impl Plane {
 }
 
 /// Returns a feed whose book of BTC-USDT is good on connection 1.
-fn plane() -> Plane {
+pub(super) fn plane() -> Plane {
     let mut plane = Plane::new();
     plane.feed.restart(0).unwrap();
     plane.read(1);
