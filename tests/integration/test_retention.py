@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from meltica.gateway.retention import Retention
 from meltica.persistence.database import Database
@@ -10,6 +11,7 @@ from meltica.persistence.stores.outbox import event
 from meltica.persistence.stores.trading.rows import DeadLetterRow
 from meltica.persistence.stores.trading.writer import GroupCommitWriter
 from meltica.settings.model import RetentionSettings
+from meltica.telemetry.registry import Scrape
 from tests.support.gateway import Running
 from tests.support.trading_rows import order
 
@@ -41,10 +43,12 @@ async def test_rows_are_kept_as_long_as_configured(
             letters = connection.execute("select count(*) from meltica.dead_letters").fetchone()
             events = connection.execute("select count(*) from meltica.outbox").fetchone()
         assert (letters, events) == ((left[0],), (left[1],))
+        text, _ = Scrape([retention.metrics()]).render("")
         samples = {
             (sample.name, sample.labels["table"]): sample.value
-            for metric in retention.metrics()()
-            for sample in metric.samples
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if "table" in sample.labels
         }
         assert samples["meltica_db_rows_pruned_total", "dead_letters"] == 3 - left[0]
         assert samples["meltica_db_rows_pruned_total", "outbox"] == 3 - left[1]
