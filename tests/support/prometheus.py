@@ -71,9 +71,14 @@ def _unpack(folder: Path) -> None:
     """Downloads the packages and unpacks them into the folder `root`."""
 
     def run(*command: str) -> None:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
 
-    run("apt-get", "download", *PACKAGES)
+    try:
+        run("apt-get", "download", *PACKAGES)
+    except subprocess.CalledProcessError:
+        # A new machine has no lists of packages yet.
+        run("apt-get", "update")
+        run("apt-get", "download", *PACKAGES)
     for package in folder.glob("*.deb"):
         run("dpkg", "-x", str(package), "root")
     # The same length, but relative: the program is not installed, and runs in the folder.
