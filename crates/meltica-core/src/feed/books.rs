@@ -24,7 +24,7 @@ struct Line {
     book: BookAssembler,
     /// The venue's time of the last change.
     venue_time: Option<Nanos>,
-    /// Whether the numbers of the published book have restarted since the last change.
+    /// Whether the numbers of the published book have restarted, and those of this one have not yet.
     is_former: bool,
 }
 
@@ -155,7 +155,9 @@ impl SymbolBooks {
         let outcome = self.books[at].book.diff(ids, to.venue_time, levels);
         if matches!(outcome, DiffOutcome::Applied | DiffOutcome::StillCrossed) {
             let line = &mut self.books[at];
-            (line.venue_time, line.is_former) = (to.venue_time, false);
+            line.venue_time = to.venue_time;
+            // A chain goes on before the decrease of its ids that the published book has had.
+            line.is_former &= matches!(ids, BookIds::Chain { last, prev: Some(prev) } if prev <= last);
         }
         if at != self.active && self.is_ahead(ids.last(), to) && !self.books[at].book.is_good() {
             self.books[self.active].book.invalidate();

@@ -2,6 +2,7 @@
 
 use super::connections::{change, plane, snapshot};
 use super::*;
+use crate::codec::SequenceSpec;
 
 /// Returns a feed that publishes connection 2 with the last id 11. Connection 1 has the same book.
 fn pair() -> Plane {
@@ -114,4 +115,61 @@ fn the_loss_of_trades_leaves_the_book_of_another_connection_good() {
     let outcome = plane.feed.frame_from(Source::Stream, 2, TRADE.as_bytes(), 0).unwrap();
     plane.read(outcome.events);
     assert_eq!(plane.lose(2), ["BTC-USDT disconnected", "11"]);
+}
+
+/// Returns a feed of chained ids, whose book has the id 11 on both connections. Connection 1 or 2 is published.
+fn chained(active: u32) -> Plane {
+    let mut plane = Plane::new();
+    let mut spec = binance_spec();
+    for levels in spec.messages.iter_mut().filter_map(|message| message.levels.as_mut()) {
+        if let SequenceSpec::Range { first, last: Some(last), .. } = &levels.sequence {
+            levels.sequence = SequenceSpec::Chain { last: last.clone(), prev: first.clone() };
+        }
+    }
+    plane.feed.decoder = Some(Decoder::new(Codec::compile(spec).unwrap(), plane.feed.publisher.provider()));
+    plane.feed.restart(0).unwrap();
+    plane.read(1);
+    assert_eq!(plane.on(1, &snapshot(10)), ["10"]);
+    assert_eq!(plane.on(1, &link(10, 11)), ["11"]);
+    let taken = plane.on(2, &snapshot(if active == 2 { 11 } else { 9 }));
+    assert_eq!(taken.len(), usize::from(active == 2));
+    plane
+}
+
+/// Returns a diff whose ids are a chain.
+fn link(prev: u64, id: u64) -> String {
+    format!(r#"{{"e":"depthUpdate","E":{id},"s":"BTCUSDT","U":{prev},"u":{id},"b":[["1","{id}"]],"a":[]}}"#)
+}
+
+#[test]
+fn a_chain_whose_ids_decrease_is_followed_by_both_connections() {
+    let mut plane = chained(2);
+    assert_eq!(plane.on(2, &link(11, 12)), ["12"]);
+    assert_eq!(plane.on(2, &link(12, 3)), ["3"], "the chain is whole");
+    assert!(plane.on(1, &link(11, 12)).is_empty());
+    assert!(plane.on(1, &link(12, 3)).is_empty());
+    assert_eq!(plane.on(2, &link(3, 4)), ["4"]);
+    assert!(plane.on(1, &link(3, 4)).is_empty());
+    assert_eq!(plane.on(2, &link(8, 9)), ["4"], "the other book has the same updates");
+    assert_eq!(plane.on(1, &link(4, 5)), ["5"]);
+}
+
+#[test]
+fn a_book_before_a_decrease_of_a_chain_replaces_none_after_it() {
+    let mut plane = chained(2);
+    assert_eq!(plane.on(2, &link(11, 12)), ["12"]);
+    assert_eq!(plane.on(2, &link(12, 3)), ["3"]);
+    assert!(plane.on(1, &link(11, 12)).is_empty(), "it is older, though its id is higher");
+    assert_eq!(plane.on(2, &link(8, 9)), ["hole", "BTC-USDT gap"]);
+    assert_eq!(plane.on(1, &link(12, 3)), ["3"], "it has caught up");
+}
+
+#[test]
+fn a_newer_connection_does_not_take_over_before_a_decrease_of_the_chain() {
+    let mut plane = chained(1);
+    assert!(plane.on(2, &link(9, 10)).is_empty());
+    assert_eq!(plane.on(1, &link(11, 3)), ["3"]);
+    assert!(plane.on(2, &link(10, 11)).is_empty(), "it is older, though its id is higher");
+    assert_eq!(plane.on(2, &link(11, 3)), ["3"]);
+    assert_eq!(plane.on(2, &link(3, 4)), ["4"]);
 }
