@@ -104,7 +104,8 @@ async def _writer(database: Database) -> AsyncGenerator[GroupCommitWriter]:
 async def test_an_order_with_every_field_comes_back(database: Database, writer: GroupCommitWriter) -> None:
     defaults = {each.name: each.default for each in fields(RECORD) if each.default is not MISSING}
     same = [name for name, default in defaults.items() if getattr(RECORD, name) == default]
-    assert same == ["price"], "every field of the record has a value, except for the price of a market order"
+    # A market order has no price, and the trace is not stored.
+    assert same == ["price", "trace"], "every other field of the record has a value"
     rows = [fill_row(RECORD, fill, number, booked_at=number + 1) for number, fill in enumerate(FILLS)]
     await writer.commit([order_row(RECORD), *rows])
     (stored,) = await TradingLoader(database).open_orders()
