@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,8 @@ from pydantic import SecretStr
 
 from meltica.notifications.sender import NotDelivered, http_client, post
 from meltica.notifications.spec import HeartbeatSettings
+from meltica.runtime.loop_thread import LoopThread
+from meltica.runtime.threads import call
 
 READY_SECONDS: Final = 5.0
 """How long the gateway may take to answer whether it is ready."""
@@ -32,8 +35,7 @@ class Heartbeat:
         """`faults` returns what is not as it should be; it runs on the loop of `start`."""
         self._settings = settings
         self._faults = faults
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
+        self._own = LoopThread()
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
 
@@ -41,25 +43,17 @@ class Heartbeat:
         """Starts the thread, if a URL is configured."""
         url = self._settings.url
         if url is not None:
-            run = lambda: self._loop.run_until_complete(self._run(url, gateway))  # noqa: E731
-            self._thread = threading.Thread(target=run, name="meltica-heartbeat", daemon=True)
+            beat = partial(self._beat_for_ever, url, gateway)
+            self._thread = threading.Thread(
+                target=self._own.run, args=(beat,), name="meltica-heartbeat", daemon=True
+            )
             self._thread.start()
 
     async def stop(self) -> None:
         """Ends the thread. A request that is being sent is given up."""
-        if self._thread is None:
-            self._loop.close()
-            return
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        while self._thread.is_alive():
-            await asyncio.sleep(0.01)
-        self._loop.close()
-
-    async def _run(self, url: SecretStr, gateway: asyncio.AbstractEventLoop) -> None:
-        beating = asyncio.ensure_future(self._beat_for_ever(url, gateway))
-        await self._stopping.wait()
-        beating.cancel()
-        await asyncio.wait({beating})
+        self._own.stop()
+        if self._thread is not None:
+            await call(self._thread.join, "meltica-heartbeat-stop")
 
     async def _beat_for_ever(self, url: SecretStr, gateway: asyncio.AbstractEventLoop) -> None:
         async with http_client() as client:

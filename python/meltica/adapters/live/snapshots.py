@@ -52,8 +52,9 @@ class SnapshotScheduler:
         core does not report them."""
         self._pauses: dict[str, tuple[Backoff, float]] = {}
         self._faults: Set[str] = frozenset()
+        """Symbols whose snapshots do not have their checksums."""
         self._decimals: Set[str] = frozenset()
-        """Symbols whose checksums are at fault."""
+        """Symbols whose checksums have other decimals than the instrument list."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
