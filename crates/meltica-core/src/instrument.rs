@@ -346,4 +346,4 @@ fn positive(field: &'static str, value: Option<Decimal>, errors: &mut Vec<Instru
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -19,7 +19,7 @@ fn some(text: &str) -> Option<Decimal> {
 }
 
 /// Returns a valid instrument with the symbol and without optional values.
-fn listed(symbol: &str) -> Instrument {
+pub(crate) fn listed(symbol: &str) -> Instrument {
     let parsed = parse_symbol(symbol).unwrap();
     Instrument {
         symbol: symbol.into(),

@@ -141,30 +141,10 @@ fn increment(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instrument::tests::listed;
 
     fn instrument() -> Instrument {
-        Instrument {
-            symbol: "BTC-USDT".into(),
-            kind: InstrumentType::Spot,
-            base: "BTC".into(),
-            quote: "USDT".into(),
-            venue: "FAKE".into(),
-            expiry: None,
-            contract_value: None,
-            contract_currency: None,
-            strike: None,
-            option_type: None,
-            price_increment: None,
-            quantity_increment: None,
-            min_quantity: None,
-            max_quantity: None,
-            min_notional: None,
-            max_notional: None,
-            price_precision: None,
-            quantity_precision: None,
-            notional_precision: None,
-            halted: false,
-        }
+        listed("BTC-USDT")
     }
 
     fn some(text: &str) -> Option<Decimal> {

@@ -1,8 +1,9 @@
 //! Checksums of the venue: a book that does not have its checksum is stale until a snapshot.
 
 use super::*;
-use crate::codec::{ChecksumRule, ChecksumSpec, Digits, Layout, SequenceSpec};
-use crate::instrument::{Instrument, InstrumentType};
+use crate::codec::{ChecksumRule, ChecksumSpec, Digits, Layout, LevelsSpec, SequenceSpec};
+use crate::instrument::Instrument;
+use crate::instrument::tests::listed;
 
 fn crc32(text: &str) -> u32 {
     !text.bytes().fold(!0, |crc: u32, byte| {
@@ -13,8 +14,8 @@ fn crc32(text: &str) -> u32 {
     })
 }
 
-/// Returns a feed of diffs with a checksum in `c`, whose book has the bid 1 and the ask 2.
-fn plane() -> Plane {
+/// Returns a feed of diffs with a checksum in `c`, whose book has the bid 1 and the ask 2; `change` changes the levels.
+fn plane_with(change: impl Fn(&mut LevelsSpec)) -> Plane {
     let mut plane = Plane::new();
     let mut spec = binance_spec();
     for levels in spec.messages.iter_mut().filter_map(|message| message.levels.as_mut()) {
@@ -25,10 +26,15 @@ fn plane() -> Plane {
             digits: Digits::Shortest,
         };
         levels.checksum = Some(ChecksumSpec { path: "c".into(), rule, zero_is_none: true });
+        change(levels);
     }
     plane.feed.decoder = Some(Decoder::new(Codec::compile(spec).unwrap(), plane.feed.publisher.provider()));
     assert_eq!(request(&mut plane, 100, "1:1:2:1"), ["100"]);
     plane
+}
+
+fn plane() -> Plane {
+    plane_with(|_| ())
 }
 
 /// Returns a feed whose checksums cover digits on the instrument's scales, with no book.
@@ -70,26 +76,10 @@ fn outcomes(plane: &Plane) -> [u64; 3] {
 fn list(plane: &mut Plane, price: u8, quantity: u8) {
     let symbol = SymbolId::intern("BTC-USDT");
     let instrument = Instrument {
-        symbol: symbol.name().into(),
-        kind: InstrumentType::Spot,
-        base: "BTC".into(),
-        quote: "USDT".into(),
         venue: "FEED-TESTS".into(),
-        expiry: None,
-        contract_value: None,
-        contract_currency: None,
-        strike: None,
-        option_type: None,
-        price_increment: None,
-        quantity_increment: None,
-        min_quantity: None,
-        max_quantity: None,
-        min_notional: None,
-        max_notional: None,
         price_precision: Some(price),
         quantity_precision: Some(quantity),
-        notional_precision: None,
-        halted: false,
+        ..listed("BTC-USDT")
     };
     let origin = Origin { kind: Kind::InstrumentUpdate, symbol, venue_time: None, received_time: 0 };
     assert!(plane.feed.publish(origin, Payload::Instrument(Box::new(instrument))).unwrap());
@@ -280,21 +270,11 @@ fn three_snapshots_in_a_row_that_fail_are_a_fault_of_their_symbol() {
 
 #[test]
 fn a_message_that_confirms_the_book_has_its_checksum() {
-    let mut plane = plane();
-    let mut spec = binance_spec();
-    for levels in spec.messages.iter_mut().filter_map(|message| message.levels.as_mut()) {
-        let rule = ChecksumRule {
-            levels: 10,
-            layout: Layout::Interleaved,
-            separator: ":".into(),
-            digits: Digits::Shortest,
-        };
-        levels.checksum = Some(ChecksumSpec { path: "c".into(), rule, zero_is_none: true });
+    let mut plane = plane_with(|levels| {
         if let SequenceSpec::Range { last: Some(last), first, .. } = &levels.sequence {
             levels.sequence = SequenceSpec::Chain { last: last.clone(), prev: first.clone() };
         }
-    }
-    plane.feed.decoder = Some(Decoder::new(Codec::compile(spec).unwrap(), plane.feed.publisher.provider()));
+    });
     assert_eq!(request(&mut plane, 100, "1:1:2:1"), ["100"]);
     let heartbeat = |checksum| {
         format!(r#"{{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":100,"u":100,"b":[],"a":[],"c":{checksum}}}"#)
